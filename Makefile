@@ -1,0 +1,42 @@
+# Everything runs in .venv, made on first use; no root rights are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ROOMS := tasuki.sdk tasuki.converter tasuki.aggregator tasuki.firmware_bridge tasuki.benchmarks
+
+.PHONY: demo test lint check-all clean
+.DEFAULT_GOAL := demo
+
+# The demo needs fewer packages than the tests, so each set has its own stamp.
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: setup.cfg pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo "Installing Tasuki and the demo's packages into $(VENV) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/demo.stamp
+	@echo "Installing the test tools into $(VENV) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/demo.stamp  ## teacher to student to fleet and back; prints the path of report.html
+	$(BIN)/tasuki demo
+
+test: $(VENV)/dev.stamp  ## the tests that need nothing but Python
+	$(BIN)/python -m pytest -m "not slow and not mosquitto"
+
+# Type checkers do not follow editable installs: give them the root under its import name.
+lint: $(VENV)/dev.stamp  ## ruff, mypy --strict and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p $(VENV)/typing && ln -sfn ../.. $(VENV)/typing/tasuki
+	MYPYPATH=$(VENV)/typing $(BIN)/mypy $(addprefix -p ,$(ROOMS))
+	$(BIN)/lint-imports
+
+check-all: lint  ## lint and every test, the slow ones and those against Mosquitto too
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Evidence: what `tasuki bench` measures and `tasuki demo` shows."""

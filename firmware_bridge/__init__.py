@@ -1,0 +1,1 @@
+"""Cortex-M: the artifact as C99 (to come)."""
