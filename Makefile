@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := tasuki.sdk tasuki.converter tasuki.aggregator tasuki.firmware_bridge tasuki.benchmarks
 
-.PHONY: demo test lint check-all clean
+.PHONY: demo test lint check-all docs clean
 .DEFAULT_GOAL := demo
 
 # The demo needs fewer packages than the tests, so each set has its own stamp.
@@ -37,6 +37,9 @@ lint: $(VENV)/dev.stamp  ## ruff, mypy --strict and the import rules
 
 check-all: lint  ## lint and every test, the slow ones and those against Mosquitto too
 	$(BIN)/python -m pytest
+
+docs: $(VENV)/dev.stamp  ## the reference, from the docstrings
+	$(BIN)/pdoc --output-directory build/docs $(ROOMS)
 
 clean:
 	rm -rf build dist *.egg-info
