@@ -1,0 +1,199 @@
+"""Every exception that Tasuki raises on purpose. The tree is closed: catch `TasukiError` and you have them all.
+
+    TasukiError
+    ├── InputError                what the caller passed
+    │   ├── EmptyText
+    │   ├── TextTooLong
+    │   └── UnknownLabel
+    ├── ArtifactError             the `.tflite` file
+    │   ├── ArtifactMissing
+    │   ├── ArtifactForeign       not one of ours
+    │   └── ArtifactCorrupt       truncated or altered
+    ├── StateError                the state directory of a device or a gateway
+    │   ├── StateLocked           another process has it
+    │   ├── StateCorrupt
+    │   ├── StateNewer            written by a newer version
+    │   ├── StateMismatch         belongs to another artifact or fleet
+    │   └── StateUnwritable       disk full, read-only, no permission
+    ├── KeyInvalid                a key or enrolment file that can't be used
+    ├── NotEnrolled
+    ├── LinkError
+    │   ├── BrokerUnreachable
+    │   └── SyncTimeout           reached the broker, but the gateway did not answer
+    ├── Refused                   a message that was not accepted; `reason` says why
+    ├── SourceUnavailable         a package with a model or texts that can't be had
+    ├── ConversionError           a student that can't become a full-int8 artifact
+    ├── MissingExtra              this room's packages are not installed
+    └── NotAvailable              not in this version
+
+`exit_code` is what the command `tasuki` exits with (the numbers of BSD's sysexits.h).
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class TasukiError(Exception):
+    """Base of all errors. The message is one line: what, where, and what to do."""
+
+    exit_code: ClassVar[int] = 70
+
+
+class InputError(TasukiError):
+    """The caller passed something that can't be used."""
+
+    exit_code = 65
+
+
+class EmptyText(InputError):
+    """The text has no characters but white space."""
+
+
+class TextTooLong(InputError):
+    """The text is longer than the bound (64 KiB of UTF-8)."""
+
+
+class UnknownLabel(InputError):
+    """The label is neither in the artifact nor one that this device has added."""
+
+
+class ArtifactError(TasukiError):
+    """The artifact can't be used."""
+
+    exit_code = 65
+
+
+class ArtifactMissing(ArtifactError):
+    """There is no such file."""
+
+    exit_code = 66
+
+
+class ArtifactForeign(ArtifactError):
+    """The file is not a Tasuki artifact (no flatbuffer, no manifest, or a newer format)."""
+
+
+class ArtifactCorrupt(ArtifactError):
+    """The file is truncated, or a part is not what the manifest says."""
+
+
+class StateError(TasukiError):
+    """The state directory can't be used."""
+
+    exit_code = 74
+
+
+class StateLocked(StateError):
+    """Another process has the state open."""
+
+    exit_code = 75
+
+
+class StateCorrupt(StateError):
+    """The state's database is damaged."""
+
+
+class StateNewer(StateError):
+    """A newer version of Tasuki wrote the state."""
+
+    exit_code = 78
+
+
+class StateMismatch(StateError):
+    """The state belongs to another artifact or fleet."""
+
+    exit_code = 78
+
+
+class StateUnwritable(StateError):
+    """The state can't be written: disk full, read-only, or no permission."""
+
+    exit_code = 73
+
+
+class KeyInvalid(TasukiError):
+    """A key or enrolment file is missing, malformed, or not the right one."""
+
+    exit_code = 77
+
+
+class NotEnrolled(TasukiError):
+    """The device has no enrolment yet."""
+
+    exit_code = 78
+
+
+class LinkError(TasukiError):
+    """Talking to the gateway failed; nothing is lost, the spool keeps it."""
+
+    exit_code = 75
+
+
+class BrokerUnreachable(LinkError):
+    """No connection to the broker."""
+
+    exit_code = 69
+
+
+class SyncTimeout(LinkError):
+    """The broker was reached, but an answer of the gateway did not come in time."""
+
+
+class Refusal(IntEnum):
+    """Why a message was not accepted. The codes travel in receipts (SPEC.md), so they never change meaning."""
+
+    ADMITTED = 0
+    MALFORMED = 1
+    OVERSIZE = 2
+    UNKNOWN_DEVICE = 3
+    BAD_SIGNATURE = 4
+    BAD_SEAL = 5
+    WRONG_SUITE = 6
+    WRONG_ARTIFACT = 7
+    STALE_BASE = 8
+    REPLAY = 9
+    WRONG_SHAPE = 10
+    NOT_FINITE = 11
+    NORM = 12
+    WRONG_FLEET = 13
+    ROLLBACK = 14
+    EXPIRED = 15
+
+    @property
+    def word(self) -> str:
+        """The name as it is printed, e.g. ``bad signature``."""
+        return self.name.lower().replace("_", " ")
+
+
+class Refused(TasukiError):
+    """A message was not accepted. Whatever was there before is untouched."""
+
+    exit_code = 76
+
+    def __init__(self, reason: Refusal, detail: str = "") -> None:
+        super().__init__(f"refused ({reason.word})" + (f": {detail}" if detail else ""))
+        self.reason = reason
+
+
+class SourceUnavailable(TasukiError):
+    """A package that carries a model or texts can't be had, or is not the pinned one."""
+
+    exit_code = 69
+
+
+class ConversionError(TasukiError):
+    """The student can't become a full-int8 artifact."""
+
+    exit_code = 65
+
+
+class MissingExtra(TasukiError):
+    """The packages of this room are not installed."""
+
+    exit_code = 78
+
+
+class NotAvailable(TasukiError):
+    """Not in this version."""
+
+    exit_code = 69
