@@ -1,7 +1,8 @@
 """Deterministic CBOR (RFC 8949, section 4.2.1) with a guard in front of the decoder.
 
-The library decodes; the guard only refuses, before anything is built, what no message of ours contains: tags, indefinite
-lengths, deep nesting, lengths beyond the input. Re-encoding then catches every other second way to write a value.
+The library decodes; the guard only refuses, before anything is built, what no message of ours contains: tags, floats and
+simple values, indefinite lengths, deep nesting, many items, lengths beyond the input. Re-encoding then catches every other
+second way to write a value.
 """
 
 from typing import Any, Final
@@ -11,7 +12,9 @@ import cbor2
 from tasuki.sdk.errors import Refusal, Refused
 
 _MAX_DEPTH: Final = 4
-_TAG, _ARRAY, _MAP = 6, 4, 5
+# Bounds the work on a message that nobody has signed; the largest of ours has 25 items.
+_MAX_ITEMS: Final = 64
+_ARRAY, _MAP, _TAG, _SIMPLE = 4, 5, 6, 7
 
 
 def encode(value: object) -> bytes:
@@ -35,17 +38,22 @@ def decode(data: bytes) -> Any:
 def _guard(data: bytes) -> None:
     position = 0
     left = [1]  # items still to come at each depth
+    items_seen = 0
     while left:
         if left[-1] == 0:
             left.pop()
             continue
         left[-1] -= 1
+        items_seen += 1
+        if items_seen > _MAX_ITEMS:
+            raise Refused(Refusal.MALFORMED, "CBOR with too many items")
         if position >= len(data):
             raise Refused(Refusal.MALFORMED, "CBOR ends early")
         major, size = data[position] >> 5, data[position] & 31
         position += 1
-        if size > 27 or major == _TAG:
-            raise Refused(Refusal.MALFORMED, "CBOR with a tag or an indefinite length")
+        # A float or a boolean equals an integer in Python (1 == 1.0 == True), so it would be a second way to write one.
+        if size > 27 or major in (_TAG, _SIMPLE):
+            raise Refused(Refusal.MALFORMED, "CBOR with a tag, a float, a simple value or an indefinite length")
         if size < 24:
             argument = size
         else:

@@ -62,7 +62,7 @@ def decode(data: bytes) -> Enrolment:
         raise KeyInvalid(f"the enrolment has {len(data)} bytes, at most {MAX_BYTES}: not an enrolment file")
     try:
         return _checked(json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError) as error:
         raise KeyInvalid(f"not an enrolment file ({error}); make one with `tasuki gateway enrol`") from None
 
 
@@ -72,7 +72,7 @@ def _checked(fields: Mapping[str, Any]) -> Enrolment:
     host, port, suite = fields["broker"]["host"], fields["broker"]["port"], fields["suite"]
     if not (isinstance(host, str) and host and type(port) is int and 0 < port < 65536):
         raise ValueError("broker")
-    if suite not in SUITES:
+    if type(suite) is not int or suite not in SUITES:
         raise ValueError(f"suite {suite}")
     artifact, gateway = bytes.fromhex(fields["artifact"]), b64decode(fields["gateway"], validate=True)
     if len(artifact) != 32:

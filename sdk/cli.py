@@ -1,0 +1,80 @@
+"""The command `tasuki`. Each room brings its own sub-commands; they are loaded only when they are called."""
+
+import sys
+from importlib.metadata import entry_points, version
+
+import click
+
+from tasuki.sdk.errors import MissingExtra, TasukiError
+
+# Which extra brings what a sub-command needs; None: every installation has it.
+EXTRAS = {
+    "demo": "demo",
+    "distil": "converter",
+    "convert": "converter",
+    "inspect": None,
+    "device": None,
+    "gateway": "aggregator",
+    "firmware": "firmware",
+    "bench": "demo",
+}
+_INTERRUPTED = 130
+
+
+class _Rooms(click.Group):
+    """A group that imports a sub-command's module at its first use (Click's lazy group)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(EXTRAS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in EXTRAS:
+            return None
+        (entry,) = entry_points(group="tasuki.commands", name=cmd_name)
+        try:
+            command: click.Command = entry.load()
+        except ModuleNotFoundError as error:
+            raise MissingExtra(
+                f"`tasuki {cmd_name}` needs {error.name}: pip install 'tasuki[{EXTRAS[cmd_name]}]'"
+            ) from None
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the rooms without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SUMMARIES.items()))
+
+
+_SUMMARIES = {
+    "demo": "The whole relay on this machine: teacher to fleet and back, with a report.",
+    "distil": "Distil a teacher into a student.",
+    "convert": "Turn a student into one full-int8 .tflite artifact.",
+    "inspect": "Show what an artifact holds.",
+    "device": "Predict, learn and sync on a board.",
+    "gateway": "Admit, merge, judge and publish beside a broker.",
+    "firmware": "The artifact as C99 for Cortex-M.",
+    "bench": "Measure, and print what was measured.",
+}
+
+
+@click.group(cls=_Rooms, epilog="Example: tasuki device predict lamp.tflite 'turn on the kitchen light'")
+@click.version_option(version("tasuki"), prog_name="tasuki")
+def tasuki() -> None:
+    """Small language models for fleets of boards: distil, learn on the device, bring back only sealed updates."""
+
+
+def main() -> None:
+    """Run the command line; errors are one line on stderr and an exit code of sysexits.h."""
+    try:
+        code = tasuki.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except TasukiError as error:
+        click.echo(f"tasuki: error: {' '.join(str(error).split())}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
