@@ -1,8 +1,8 @@
 """Deterministic CBOR (RFC 8949, section 4.2.1) with a guard in front of the decoder.
 
-The library decodes; the guard only refuses, before anything is built, what no message of ours contains: tags, floats and
-simple values, indefinite lengths, deep nesting, many items, lengths beyond the input. Re-encoding then catches every other
-second way to write a value.
+The library decodes; the guard only refuses, before anything is built, what no message of ours contains: tags,
+floats and simple values, indefinite lengths, deep nesting, many items, lengths beyond the input. Re-encoding then
+catches every other second way to write a value.
 """
 
 from typing import Any, Final
@@ -12,7 +12,7 @@ import cbor2
 from tasuki.sdk.errors import Refusal, Refused
 
 _MAX_DEPTH: Final = 4
-# Bounds the work on a message that nobody has signed; the largest of ours has 25 items.
+# Bounds the work on a message that nobody has signed; the largest of ours has 17.
 _MAX_ITEMS: Final = 64
 _ARRAY, _MAP, _TAG, _SIMPLE = 4, 5, 6, 7
 
@@ -51,9 +51,9 @@ def _guard(data: bytes) -> None:
             raise Refused(Refusal.MALFORMED, "CBOR ends early")
         major, size = data[position] >> 5, data[position] & 31
         position += 1
-        # A float or a boolean equals an integer in Python (1 == 1.0 == True), so it would be a second way to write one.
+        # In Python 1 == 1.0 == True: a float or a boolean would be a second way to write an integer.
         if size > 27 or major in (_TAG, _SIMPLE):
-            raise Refused(Refusal.MALFORMED, "CBOR with a tag, a float, a simple value or an indefinite length")
+            raise Refused(Refusal.MALFORMED, "CBOR with a tag, float, simple value or open end")
         if size < 24:
             argument = size
         else:

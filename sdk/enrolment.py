@@ -62,7 +62,7 @@ def decode(data: bytes) -> Enrolment:
         raise KeyInvalid(f"the enrolment has {len(data)} bytes, at most {MAX_BYTES}: not an enrolment file")
     try:
         return _checked(json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError, KeyInvalid) as error:
         raise KeyInvalid(f"not an enrolment file ({error}); make one with `tasuki gateway enrol`") from None
 
 

@@ -1,0 +1,188 @@
+"""Keys and enrolment on disk, and the names that topics are made of."""
+
+import contextlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
+from protocol_kit import ARTIFACT, seed, signing
+from tasuki.sdk import enrolment, keys, topics
+from tasuki.sdk.enrolment import Enrolment, Tls
+from tasuki.sdk.envelope import HYBRID, SUITES, X25519
+from tasuki.sdk.errors import InputError, KeyInvalid
+
+GATEWAY = signing("gateway").public_key().public_bytes_raw()
+GOOD = Enrolment("oak", "kitchen", "127.0.0.1", 1883, ARTIFACT, GATEWAY, X25519, seed("any x25519 point"))
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_private_keys_are_readable_by_their_owner_only_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        keys.signing_key(tmp_path / "device.key")
+        keys.make_sealing(tmp_path)
+    finally:
+        os.umask(before)
+    assert {path.name: mode(path) for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("device.key", "sealing-x25519.pem", "sealing-hybrid-mlkem768.pem", "sealing-hybrid-x25519.pem"),
+        0o600,
+    )
+
+
+def test_the_signing_key_stays_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "device.key"
+    first = keys.signing_key(path).public_key().public_bytes_raw()
+    assert keys.signing_key(path).public_key().public_bytes_raw() == first
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_sealing_keys_survive_the_disk_and_the_wire(suite: int, tmp_path: Path) -> None:
+    keys.make_sealing(tmp_path)
+    raw = keys.sealing_public_bytes(tmp_path)
+    assert {name: len(data) for name, data in raw.items()} == {X25519: 32, HYBRID: 1184 + 32}
+    sealed = SUITES[suite].encrypt(b"secret", keys.sealing_public(suite, raw[suite]), info=b"x")
+    assert SUITES[suite].decrypt(sealed, keys.load_sealing(tmp_path)[suite], info=b"x") == b"secret"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"]
+)
+def test_a_damaged_key_file_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "device.key"
+    path.write_bytes(content)
+    with pytest.raises(KeyInvalid, match=r"device\.key"):
+        keys.signing_key(path)
+
+
+def test_a_key_of_another_kind_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "device.key"
+    other = ec.generate_private_key(ec.SECP256R1())
+    path.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(KeyInvalid, match=r"device\.key"):
+        keys.load_signing(path)
+    with pytest.raises(KeyInvalid, match="can't be read"):
+        keys.load_signing(tmp_path / "absent.key")
+
+
+def test_swapped_sealing_keys_are_named(tmp_path: Path) -> None:
+    keys.make_sealing(tmp_path)
+    (tmp_path / "sealing-hybrid-mlkem768.pem").write_bytes((tmp_path / "sealing-x25519.pem").read_bytes())
+    with pytest.raises(KeyInvalid):
+        keys.load_sealing(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("suite", "raw"),
+    [(X25519, b""), (X25519, bytes(31)), (HYBRID, bytes(1215)), (HYBRID, b"\xff" * 1216), (3, bytes(32))],
+)
+def test_a_bad_public_key_is_named(suite: int, raw: bytes) -> None:
+    with pytest.raises(KeyInvalid):
+        keys.sealing_public(suite, raw)
+
+
+def test_nothing_half_written_is_left_under_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "device.key"
+    path.write_bytes(b"old")
+
+    def cut(_: int) -> None:
+        raise OSError("power")
+
+    monkeypatch.setattr(os, "fsync", cut)
+    with pytest.raises(OSError, match="power"):
+        keys.write_private(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("tls", [None, Tls("ca", "certificate", "key")])
+def test_an_enrolment_comes_back(tls: Tls | None) -> None:
+    given_ = Enrolment(**{**GOOD.__dict__, "tls": tls})
+    assert enrolment.decode(enrolment.encode(given_)) == given_
+
+
+def fields() -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(enrolment.encode(GOOD))
+    return made
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"format": 2}, {"fleet": "Oak"}, {"fleet": "oak/+"}, {"fleet": ""}, {"fleet": "o" * 33}, {"device": "#"},
+        {"device": 5}, {"fleet": ["oak"]},
+        {"broker": {}}, {"broker": {"host": "", "port": 1883}}, {"broker": {"host": "h", "port": 0}},
+        {"broker": {"host": "h", "port": 65536}}, {"broker": {"host": "h", "port": "1883"}},
+        {"broker": {"host": "h", "port": True}}, {"broker": []},
+        {"artifact": "00"}, {"artifact": "zz" * 32}, {"artifact": 1},
+        {"gateway": "AAAA"}, {"gateway": "!"}, {"gateway": None},
+        {"suite": 0}, {"suite": 3}, {"suite": True}, {"suite": [1]}, {"suite": HYBRID},
+        {"sealing": ""}, {"sealing": "é"}, {"tls": {}}, {"tls": []},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_bad_field_of_an_enrolment_is_named(changed: dict[str, Any]) -> None:
+    with pytest.raises(KeyInvalid, match="tasuki gateway enrol"):
+        enrolment.decode(json.dumps({**fields(), **changed}).encode())
+
+
+@pytest.mark.parametrize(
+    "missing", ["format", "fleet", "device", "broker", "artifact", "gateway", "suite", "sealing", "tls"]
+)
+def test_no_field_of_an_enrolment_may_be_missing(missing: str) -> None:
+    made = fields()
+    del made[missing]
+    with pytest.raises(KeyInvalid):
+        enrolment.decode(json.dumps(made).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"1",
+        b"\xff",
+        b"[" * 60_000,
+        b'{"a":' * 10_000,
+        b" " * (65 << 10),
+        b"9" * 5000,
+    ],
+)
+def test_hostile_enrolment_files_are_named(data: bytes) -> None:
+    with pytest.raises(KeyInvalid):
+        enrolment.decode(data)
+
+
+@given(st.data())
+def test_changed_enrolments_are_decoded_or_named(data: st.DataObject) -> None:
+    changed = bytearray(enrolment.encode(GOOD))
+    place = data.draw(st.integers(0, len(changed) - 1))
+    changed[place : place + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
+    with contextlib.suppress(KeyInvalid):
+        enrolment.decode(bytes(changed))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "+", "#", "A", "ä", "a b", "a\n", "-a", "_a", "a" * 33, "a\x00"])
+def test_no_name_reaches_another_topic(name: str) -> None:
+    with pytest.raises(InputError):
+        topics.checked_name(name, "device")
+
+
+def test_topics() -> None:
+    for name in ("a", "kitchen-2", "0_1", "z" * 32):
+        assert topics.checked_name(name, "device") == name
+    assert topics.up("oak", "kitchen") == "tasuki/oak/up/kitchen"
+    assert topics.receipts("oak", "kitchen") == "tasuki/oak/receipt/kitchen"
+    assert topics.adapter("oak") == "tasuki/oak/adapter"
+    assert topics.sender(topics.up("oak", "kitchen")) == "kitchen"
