@@ -1,8 +1,8 @@
 """Deterministic CBOR (RFC 8949, section 4.2.1) with a guard in front of the decoder.
 
 The library decodes; the guard only refuses, before anything is built, what no message of ours contains: tags,
-floats and simple values, indefinite lengths, deep nesting, many items, lengths beyond the input. Re-encoding then
-catches every other second way to write a value.
+floats and simple values, indefinite lengths, deep nesting, many items, lengths beyond the input. Re-encoding
+then catches every other second way to write a value.
 """
 
 from typing import Any, Final

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from tasuki.sdk.adapter import Head
 from tasuki.sdk.envelope import HYBRID, X25519, Context, SealingPrivateKey
 

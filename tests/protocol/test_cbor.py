@@ -4,6 +4,7 @@ import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tasuki.sdk import cbor
 from tasuki.sdk.errors import Refusal, Refused
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from protocol_kit import ARTIFACT, DEVICE, FLEET, LABELS, WIDTH, head, signing
+
 from tasuki.sdk import cbor, cose, downlink, receipt
 from tasuki.sdk.downlink import Adapter
 from tasuki.sdk.envelope import Context

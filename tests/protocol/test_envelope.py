@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 from protocol_kit import ARTIFACT, DEVICE, FLEET, LABELS, WIDTH, context, head, sealing, signing
+
 from tasuki.sdk import cose, envelope, update
 from tasuki.sdk.envelope import HYBRID, SUITES, X25519, Context
 from tasuki.sdk.errors import Refusal, Refused

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from protocol_kit import LABELS, WIDTH, head
+
 from tasuki.sdk import adapter, cbor, codec, update
 from tasuki.sdk.adapter import Head
 from tasuki.sdk.errors import Refusal, Refused

@@ -5,6 +5,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from protocol_kit import context, hybrid, sealing, seed
+
 from tasuki.sdk import envelope
 from tasuki.sdk.envelope import HYBRID, SUITES, X25519
 from tasuki.sdk.errors import Refusal, Refused

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 from protocol_kit import ARTIFACT, seed, signing
+
 from tasuki.sdk import enrolment, keys, topics
 from tasuki.sdk.enrolment import Enrolment, Tls
 from tasuki.sdk.envelope import HYBRID, SUITES, X25519
@@ -117,8 +118,8 @@ def fields() -> dict[str, Any]:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"format": 2}, {"fleet": "Oak"}, {"fleet": "oak/+"}, {"fleet": ""}, {"fleet": "o" * 33}, {"device": "#"},
-        {"device": 5}, {"fleet": ["oak"]},
+        {"format": 2}, {"fleet": "Oak"}, {"fleet": "oak/+"}, {"fleet": ""}, {"fleet": "o" * 33},
+        {"device": "#"}, {"device": 5}, {"fleet": ["oak"]},
         {"broker": {}}, {"broker": {"host": "", "port": 1883}}, {"broker": {"host": "h", "port": 0}},
         {"broker": {"host": "h", "port": 65536}}, {"broker": {"host": "h", "port": "1883"}},
         {"broker": {"host": "h", "port": True}}, {"broker": []},

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_kit import signing
+
 from tasuki.sdk import cbor, cose
 from tasuki.sdk.cose import Header
 from tasuki.sdk.errors import Refusal, Refused
