@@ -55,9 +55,7 @@ def admit(message: bytes, sender: str, version: int, desk: Desk) -> Entry:
         raise Refused(Refusal.WRONG_ARTIFACT, sender)
     if header.code not in desk.sealing:
         raise Refused(Refusal.WRONG_SUITE, sender)
-    context = Context(
-        desk.fleet, sender, "up", desk.artifact.hash, header.version, header.sequence, header.code
-    )
+    context = Context(desk.fleet, sender, "up", desk.artifact.hash, header.version, header.sequence, header.code)
     sealed = envelope.authenticate(signed, context, keys.verifying(raw_key))
 
     digest = hashlib.sha256(message).digest()

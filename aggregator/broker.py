@@ -1,7 +1,7 @@
-"""The embedded broker: rumqttd out of the package `iotcore`, MQTT 5 on the loopback, for demos, tests and single boards.
+"""The embedded broker: rumqttd out of the package `iotcore`, MQTT 5 on the loopback, for demos and tests.
 
-It keeps everything in memory: a restart forgets sessions and retained messages. Nothing is lost by that (devices spool, the
-gateway announces again), but use Mosquitto or another broker with TLS where a network is between gateway and devices.
+It keeps everything in memory: a restart forgets sessions and retained messages. Nothing is lost by that (devices
+spool, the gateway announces again), but use Mosquitto or another broker with TLS where a network is in between.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ class EmbeddedBroker:
 
     def kill(self) -> None:
         """End it as a power cut would (for fault injection); `start` brings an empty one back on the same port."""
-        process = self._broker._process  # noqa: SLF001  the package has no public handle
+        process = self._broker._process
         if process is not None:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -75,7 +75,9 @@ class EmbeddedBroker:
     def __enter__(self) -> "EmbeddedBroker":
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 

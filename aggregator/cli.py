@@ -46,13 +46,25 @@ def init(
     Example: tasuki gateway init gateway --fleet lamps --artifact lamp.tflite --held-out held-out.jsonl
     """
     fleet.init(folder, name, artifact, held_out, host, port, tls)
-    emit({"folder": str(folder), "fleet": name, "broker": f"{host}:{port}", "mosquitto": str(folder / "mosquitto")}, as_json)
+    emit(
+        {
+            "folder": str(folder),
+            "fleet": name,
+            "broker": f"{host}:{port}",
+            "mosquitto": str(folder / "mosquitto"),
+        },
+        as_json,
+    )
 
 
 @gateway.command()
 @_folder
 @click.argument("device")
-@click.option("--key", required=True, help="The device's public key (64 hex digits), as `tasuki device status` shows it.")
+@click.option(
+    "--key",
+    required=True,
+    help="The device's public key (64 hex digits), as `tasuki device status` shows it.",
+)
 @click.option("--suite", type=click.Choice(list(SUITE_NAMES.values())), default=SUITE_NAMES[HYBRID], show_default=True,
               help="How the device seals its updates.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: DEVICE.enrol.json.")
@@ -77,9 +89,21 @@ def enrol(folder: Path, device: str, key: str, suite: str, output: Path | None, 
 @click.option("--broker", help="HOST:PORT of the broker; default: as given to init.")
 @click.option("--embedded-broker", is_flag=True, help="Start a broker on this machine's loopback, on init's port.")
 @click.option("--quorum", default=0.8, show_default=True, help="Share of the devices that closes a round at once.")
-@click.option("--round-seconds", default=3600.0, show_default=True, help="A round closes this long after its first update.")
+@click.option(
+    "--round-seconds",
+    default=3600.0,
+    show_default=True,
+    help="A round closes this long after its first update.",
+)
 @json_option
-def run(folder: Path, broker: str | None, embedded_broker: bool, quorum: float, round_seconds: float, as_json: bool) -> None:
+def run(
+    folder: Path,
+    broker: str | None,
+    embedded_broker: bool,
+    quorum: float,
+    round_seconds: float,
+    as_json: bool,
+) -> None:
     """Serve until interrupted. Prints a line for every update and version.
 
     Example: tasuki gateway run gateway --broker 127.0.0.1:1883 --quorum 0.8 --round-seconds 600
@@ -113,11 +137,21 @@ def status(folder: Path, as_json: bool) -> None:
             "fleet": settings.fleet,
             "broker": f"{settings.host}:{settings.port}",
             "version": versions[-1].version if versions else 0,
-            "versions": [{"version": v.version, "accuracy": v.accuracy, "candidate": v.candidate, "devices": v.devices,
-                          "kept": v.kept} for v in versions],
-            "devices": [{"device": name, "updates": count, "sequence": highest} for name, count, highest in ledger.devices()],
+            "versions": [
+                {
+                    "version": v.version,
+                    "accuracy": v.accuracy,
+                    "candidate": v.candidate,
+                    "devices": v.devices,
+                    "kept": v.kept,
+                }
+                for v in versions
+            ],
+            "devices": [
+                {"device": name, "updates": count, "sequence": highest} for name, count, highest in ledger.devices()
+            ],
             "refusals": ledger.refusals(),
-        }  # fmt: skip
+        }
     finally:
         ledger.close()
     if as_json:

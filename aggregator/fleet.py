@@ -1,12 +1,12 @@
 """A gateway's folder: what `tasuki gateway init` makes and `tasuki gateway enrol` adds to.
 
-    gateway.json          fleet, broker, limits
-    artifact.tflite       the body that the fleet runs
-    held-out.jsonl        texts that candidates are judged on
-    keys/                 signing and sealing keys (mode 0600)
-    tls/                  certificate authority, broker's and gateway's certificates
-    mosquitto/            settings and access list for Debian's Mosquitto
-    ledger.db             devices, updates, versions
+gateway.json          fleet, broker, limits
+artifact.tflite       the body that the fleet runs
+held-out.jsonl        texts that candidates are judged on
+keys/                 signing and sealing keys (mode 0600)
+tls/                  certificate authority, broker's and gateway's certificates
+mosquitto/            settings and access list for Debian's Mosquitto
+ledger.db             devices, updates, versions
 """
 
 import json
@@ -24,7 +24,8 @@ from tasuki.sdk.errors import InputError, KeyInvalid, StateCorrupt, StateMismatc
 from tasuki.sdk.topics import checked_name
 
 FORMAT: Final = 1
-_MOSQUITTO: Final = """# Mosquitto for the fleet {fleet}: TLS with client certificates, one access list. Made by `tasuki gateway init`.
+_MOSQUITTO: Final = """# Mosquitto for the fleet {fleet}: TLS with client certificates, one access list.
+# Made by `tasuki gateway init`.
 # Copy the folders tls/ and mosquitto/ to the broker; start it with: mosquitto -c mosquitto/mosquitto.conf
 listener {tls_port}
 cafile {folder}/tls/ca.crt
@@ -107,7 +108,9 @@ def init(
         (folder / "mosquitto" / "acl").chmod(0o600)
         Ledger(folder / "ledger.db").close()
         # Last: a folder without this file is unfinished and may be made again.
-        keys.write_private(folder / "gateway.json", json.dumps({"format": FORMAT, **asdict(settings)}, indent=2).encode())
+        keys.write_private(
+            folder / "gateway.json", json.dumps({"format": FORMAT, **asdict(settings)}, indent=2).encode()
+        )
     except OSError as error:
         raise StateUnwritable(f"{folder} can't be written: {error.strerror}") from None
     return settings

@@ -1,7 +1,7 @@
 """The gateway: the rules of admission, merge and judge on one side, MQTT on the other.
 
-The order of every step is the same: commit to the ledger, then tell. What was told can therefore always be told again, and
-a gateway that was killed anywhere goes on from the ledger to the same result.
+The order of every step is the same: commit to the ledger, then tell. What was told can therefore always be told
+again, and a gateway that was killed anywhere goes on from the ledger to the same result.
 """
 
 import logging
@@ -158,7 +158,8 @@ class Gateway:
             except (OSError, ValueError) as error:
                 if not connected and time.monotonic() - began > patience:
                     raise BrokerUnreachable(
-                        f"no MQTT broker at {self._address[0]}:{self._address[1]} ({error}); start it, or use --embedded-broker"
+                        f"no MQTT broker at {self._address[0]}:{self._address[1]} ({error});"
+                        " start it, or use --embedded-broker"
                     ) from None
             finally:
                 self._client.loop_stop()
@@ -190,8 +191,16 @@ class Gateway:
                 made = self._rules.close_round(share, round_seconds)
                 if made is not None:
                     self._announce()
-                    self._event({"event": "version", "version": made.version, "devices": made.devices,
-                                 "accuracy": made.accuracy, "candidate": made.candidate, "kept": made.kept})  # fmt: skip
+                    self._event(
+                        {
+                            "event": "version",
+                            "version": made.version,
+                            "devices": made.devices,
+                            "accuracy": made.accuracy,
+                            "candidate": made.candidate,
+                            "kept": made.kept,
+                        }
+                    )
         return up
 
     def _connected(self, reason: Any) -> None:
@@ -201,7 +210,7 @@ class Gateway:
     def _receive(self, connection: int, message: mqtt.MQTTMessage) -> None:
         sender = topics.sender(message.topic)
         try:
-            entry, answer = self._rules.take(message.payload, sender)
+            entry, answer = self._rules.take(bytes(message.payload), sender)
         except Refused as refusal:
             log.warning("message from %s refused: %s", sender, refusal)
             self._event({"event": "refused", "device": sender, "reason": refusal.reason.word})

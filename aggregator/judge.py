@@ -44,7 +44,7 @@ def read(path: Path, labels: Sequence[str]) -> list[tuple[str, str]]:
             row = json.loads(line)
             text, label = row["text"], row["label"]
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}:{number} is not {{\"text\": ..., \"label\": ...}}") from None
+            raise InputError(f'{path}:{number} is not {{"text": ..., "label": ...}}') from None
         if label not in labels:
             raise InputError(f"{path}:{number} has the label {label!r}, which the artifact does not know")
         found.append((str(text), str(label)))

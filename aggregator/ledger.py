@@ -1,4 +1,4 @@
-"""The ledger: everything admitted or decided, in SQLite. A commit is on disk before a receipt or an adapter goes out."""
+"""The ledger: everything admitted or decided, in SQLite. What goes out was committed before."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from tasuki.sdk.errors import InputError, Refusal, StateCorrupt, StateLocked, St
 FORMAT: Final = 1
 _TABLES: Final = """
 CREATE TABLE devices (name TEXT PRIMARY KEY, key BLOB NOT NULL UNIQUE) WITHOUT ROWID;
-CREATE TABLE updates (device TEXT NOT NULL, sequence INTEGER NOT NULL, base_version INTEGER NOT NULL, digest BLOB NOT NULL,
-                      status INTEGER NOT NULL, plain BLOB NOT NULL, received REAL NOT NULL,
+CREATE TABLE updates (device TEXT NOT NULL, sequence INTEGER NOT NULL, base_version INTEGER NOT NULL,
+                      digest BLOB NOT NULL, status INTEGER NOT NULL, plain BLOB NOT NULL, received REAL NOT NULL,
                       PRIMARY KEY (device, sequence)) WITHOUT ROWID;
 CREATE INDEX updates_of_version ON updates (base_version, status);
 CREATE TABLE versions (version INTEGER PRIMARY KEY, message BLOB NOT NULL, accuracy REAL NOT NULL,
@@ -86,7 +86,9 @@ class Ledger:
 
     def seen(self, device: str, sequence: int) -> Entry | None:
         """The earlier entry of this device and sequence number."""
-        row = self._one("SELECT base_version, digest, status FROM updates WHERE device=? AND sequence=?", device, sequence)
+        row = self._one(
+            "SELECT base_version, digest, status FROM updates WHERE device=? AND sequence=?", device, sequence
+        )
         return None if row is None else Entry(device, sequence, row[0], row[1], Refusal(row[2]))
 
     def record(self, entry: Entry, now: float) -> None:
@@ -94,7 +96,15 @@ class Ledger:
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO updates VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (entry.device, entry.sequence, entry.base_version, entry.digest, entry.status, entry.plain, now),
+                (
+                    entry.device,
+                    entry.sequence,
+                    entry.base_version,
+                    entry.digest,
+                    entry.status,
+                    entry.plain,
+                    now,
+                ),
             )
             if entry.status is not Refusal.ADMITTED:
                 _count(db, entry.status)

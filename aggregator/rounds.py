@@ -11,7 +11,7 @@ def quorum(enrolled: int, share: float) -> int:
 def closes(waiting: int, needed: int, first: float | None, now: float, round_seconds: float) -> bool:
     """A round closes at the quorum, or `round_seconds` after its first update.
 
-    `waiting` devices have sent for the current version; `first` is when the first of them did (seconds), None if nobody.
+    `waiting` devices have sent for the current version; `first` is when the first of them did (seconds), if any.
     """
     if waiting == 0 or first is None:
         return False

@@ -64,7 +64,7 @@ def build(split_seed: int = REPORTED_SPLIT, seed: int = 0, quick: bool = False, 
 
 
 def make_student(parts: Split, wanted: Recipe, progress: Progress) -> tuple[Student, dict[str, Any]]:
-    """A trained float student, and the accuracies (0 to 1) of teacher and student on validation and unseen phrasings."""
+    """A trained float student, and the accuracies (0 to 1) of teacher and student on both held-out roles."""
     began = time.perf_counter()
     head, embeddings = distil.train_teacher(parts, progress)
     trained = distil.distil(parts, head, embeddings, wanted, progress)
@@ -119,7 +119,10 @@ def convert(
             "teacher": _origin(MINILM_L6),
             "texts": _origin(HOME_ASSISTANT_INTENTS),
         },
-        "accuracy": {**{k: measured[k] for k in ("teacher", "student_float") if k in measured}, "student_int8": int8},
+        "accuracy": {
+            **{k: measured[k] for k in ("teacher", "student_float") if k in measured},
+            "student_int8": int8,
+        },
     }
     data = pack.pack(made.model, trained.vocabulary, moment, about)
     progress("quantise", 3, 3, "")
@@ -169,4 +172,9 @@ def _teacher_accuracy(head: TeacherHead, commands: Sequence[Command], parts: Spl
 
 
 def _origin(source: Any) -> dict[str, str]:
-    return {"package": source.requirement, "sha256": source.sha256, "licence": source.licence, "origin": source.origin}
+    return {
+        "package": source.requirement,
+        "sha256": source.sha256,
+        "licence": source.licence,
+        "origin": source.origin,
+    }

@@ -123,7 +123,14 @@ def _train(
     second = [tf.Variable(tf.zeros_like(v)) for v in trained]
 
     @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
-    def step(ids: tf.Tensor, labels: tf.Tensor, soft: tf.Tensor, embeddings: tf.Tensor, rate: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    def step(
+        ids: tf.Tensor,
+        labels: tf.Tensor,
+        soft: tf.Tensor,
+        embeddings: tf.Tensor,
+        rate: tf.Tensor,
+        count: tf.Tensor,
+    ) -> tf.Tensor:
         with tf.GradientTape() as tape:
             features, logits = student.forward(shape, variables, ids)
             warm = recipe.temperature
@@ -204,4 +211,6 @@ def load(folder: Path) -> Student:
             about["split_seed"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConversionError(f"{folder} holds no student ({error}); make one with `tasuki distil --out {folder}`") from None
+        raise ConversionError(
+            f"{folder} holds no student ({error}); make one with `tasuki distil --out {folder}`"
+        ) from None

@@ -21,7 +21,8 @@ from tasuki.converter.templates import Template, TemplateBook, load_templates
 
 # Intents that the student never sees: each home owns a few and learns them by itself.
 OWN_LABELS = (
-    "broadcast", "cancel_all_timers", "get_current_date", "get_current_time", "lawn_mower_start_mowing", "list_add_item",
+    "broadcast", "cancel_all_timers", "get_current_date", "get_current_time", "lawn_mower_start_mowing",
+    "list_add_item",
     "list_complete_item", "list_remove_item", "media_player_mute", "media_player_unmute", "shopping_list_add_item",
     "shopping_list_complete_item", "vacuum_start",
 )  # fmt: skip
@@ -80,9 +81,7 @@ def split(seed: int, per_template: int | None = None) -> Split:
         for role, chosen in _divide(by_label[label], rng).items():
             roles[role].extend(chosen)
     counts = {**PER_TEMPLATE, **({"public": per_template} if per_template else {})}
-    said = {
-        role: [c for t in roles[role] for c in _say(book, t, PUBLIC, counts[role], rng)] for role in counts
-    }
+    said = {role: [c for t in roles[role] for c in _say(book, t, PUBLIC, counts[role], rng)] for role in counts}
     said = _without_shared(said)
     return Split(
         seed=seed,
@@ -98,7 +97,13 @@ def split(seed: int, per_template: int | None = None) -> Split:
 
 
 def homes(
-    parts: Split, count: int, seed: int, rounds: int = 5, per_round: int = 16, later: int = 80, own_share: float = 0.15
+    parts: Split,
+    count: int,
+    seed: int,
+    rounds: int = 5,
+    per_round: int = 16,
+    later: int = 80,
+    own_share: float = 0.15,
 ) -> tuple[Home, ...]:
     """`count` homes with skewed private data: own names, favourite intents, repertoires and intents of their own.
 
@@ -137,7 +142,9 @@ class _Household:
         # A repertoire: about half of the private phrasings, used with a long tail.
         self._repertoire = {label: rng.sample(ts, (len(ts) + 1) // 2) for label, ts in sorted(by_label.items())}
         sizes = {"area": 6, "name": 8}
-        self._names: Mapping[str, Sequence[str]] = {slot: rng.sample(values, min(len(values), sizes.get(slot, 5))) for slot, values in PRIVATE.items()}
+        self._names: Mapping[str, Sequence[str]] = {
+            slot: rng.sample(values, min(len(values), sizes.get(slot, 5))) for slot, values in PRIVATE.items()
+        }
 
     def speak(self, count: int, avoid: set[str], distinct: bool) -> list[Command]:
         said: list[Command] = []

@@ -17,7 +17,9 @@ from sklearn.linear_model import LogisticRegression
 class NgramBaseline:
     """A trained baseline; `bytes` is what its int8 weights, scales, biases and IDF take."""
 
-    def __init__(self, texts: Sequence[str], targets: NDArray[np.int64], size_bytes: int, strength: float = 30.0) -> None:
+    def __init__(
+        self, texts: Sequence[str], targets: NDArray[np.int64], size_bytes: int, strength: float = 30.0
+    ) -> None:
         labels = int(targets.max()) + 1
         buckets = (size_bytes - 8 * labels) // (labels + 2)
         words = buckets // 2

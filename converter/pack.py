@@ -1,4 +1,4 @@
-"""The artifact's bytes: flatbuffer, then a ZIP with tokenizer, moment and manifest. The same parts give the same bytes."""
+"""The artifact's bytes: flatbuffer, then a ZIP with tokenizer, moment and manifest. Same parts, same bytes."""
 
 import io
 import json
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tasuki.sdk.adapter import Floats
 from tasuki.sdk.artifact import FORMAT, MANIFEST, MOMENT, VOCABULARY, describe
 from tasuki.sdk.tokenizer import Tokenizer
-from tasuki.sdk.adapter import Floats
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

@@ -54,9 +54,7 @@ def _interpreter(model: bytes) -> Interpreter:
     return interpreter
 
 
-def _outputs(
-    shape: StudentShape, weights: dict[str, Floats], model: bytes, ids: NDArray[np.int32]
-) -> dict[str, int]:
+def _outputs(shape: StudentShape, weights: dict[str, Floats], model: bytes, ids: NDArray[np.int32]) -> dict[str, int]:
     """Find each output by comparing with the float student: converters may reorder them."""
     features, logits = forward(shape, {name: tf.constant(value) for name, value in weights.items()}, tf.constant(ids))
     wanted = {"features": features.numpy(), "logits": logits.numpy()}
@@ -87,5 +85,5 @@ def _operators(model: bytes) -> tuple[str, ...]:
         if tensor["dtype"] not in _INTEGERS:
             raise ConversionError(f"tensor {tensor['name']} is {np.dtype(tensor['dtype'])}, not an integer")
     # LiteRT's own list names each node; delegate nodes are how it runs them, not what the file holds.
-    names = {op["op_name"] for op in interpreter._get_ops_details()}  # noqa: SLF001
+    names = {op["op_name"] for op in interpreter._get_ops_details()}
     return tuple(sorted(names - {"DELEGATE"}))

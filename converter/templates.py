@@ -57,7 +57,11 @@ class TemplateBook:
         return " ".join(self._expand(template.expression, template.rules, names, rng).lower().split())
 
     def _expand(
-        self, part: Expression, rules: Mapping[str, Sentence], names: Mapping[str, Sequence[str]], rng: random.Random
+        self,
+        part: Expression,
+        rules: Mapping[str, Sentence],
+        names: Mapping[str, Sequence[str]],
+        rng: random.Random,
     ) -> str:
         if isinstance(part, TextChunk):
             return str(part.original_text)

@@ -11,10 +11,11 @@ Fitting minimises a convex objective over ``T = [W | b]`` with ``x = (h, 1)``:
     sum_i  -log softmax(z_i + T x_i)[y_i]  +  strength/2 * tr((T - A) (M + e I) (T - A)^T)
 
 ``A`` is the anchor (the fleet's head) and ``M`` the second moment ``mean(x x^T)`` over public text that the artifact
-carries. The pull is therefore the mean squared change of the logits on public text: what the fleet or the body already
-answers well stays as it is, and directions that public text does not use are free. It is elastic weight consolidation
-(Kirkpatrick et al. 2017) for a last layer, or a Laplace prior with the body's own curvature. With ``M + e I = L L^T`` and
-``T = A + P L^-1`` the pull becomes ``strength/2 |P|^2``, so that L-BFGS (Nocedal 1980) needs few steps.
+carries. The pull is therefore the mean squared change of the logits on public text: what the fleet or the body
+already answers well stays as it is, and directions that public text does not use are free. It is elastic weight
+consolidation (Kirkpatrick et al. 2017) for a last layer, or a Laplace prior with the body's own curvature. With
+``M + e I = L L^T`` and ``T = A + P L^-1`` the pull becomes ``strength/2 |P|^2``, so that L-BFGS (Nocedal 1980) needs
+few steps.
 """
 
 from collections import deque
@@ -64,14 +65,14 @@ def from_joined(labels: Sequence[str], joined: NDArray[np.floating]) -> Head:
 
 def select(head: Head, labels: Sequence[str]) -> Head:
     """The same head over `labels`: rows are matched by name, new ones are zero, others are left out."""
-    rows = {label: row for label, row in zip(head.labels, head.joined, strict=True)}
+    rows = dict(zip(head.labels, head.joined, strict=True))
     empty = np.zeros(head.weight.shape[1] + 1, np.float32)
     return from_joined(labels, np.stack([rows.get(label, empty) for label in labels]))
 
 
 def logits(head: Head, features: Floats, base: Floats) -> Floats:
     """Adapted logits, float32 [n, labels]; `features` [n, d], `base` [n, b] for the first b labels of the head."""
-    adapted = features @ head.weight.T + head.bias
+    adapted: Floats = features @ head.weight.T + head.bias
     adapted[:, : base.shape[1]] += base
     return adapted
 
@@ -151,7 +152,7 @@ def _minimise(objective: Callable[[Point], tuple[float, Point]], point: Point) -
 
 
 def _two_loops(slope: Point, history: deque[tuple[Point, Point, float]]) -> Point:
-    direction = slope.copy()
+    direction: Point = slope.copy()
     shares = []
     for moved, turned, curvature in reversed(history):
         share = float((moved * direction).sum()) / curvature

@@ -31,7 +31,16 @@ MAX_LABELS: Final = 4096
 MAX_FEATURES: Final = 4096
 MAX_TOKENS: Final = 4096
 _IDENTIFIER: Final = b"TFL3"
-_BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, KeyError)
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def pack(head: Head) -> dict[int, Any]:
     }
 
 
-def unpack(fields: Mapping[int, Any], labels: Sequence[str], width: int) -> Head:
+def unpack(fields: Mapping[Any, Any], labels: Sequence[str], width: int) -> Head:
     """The head in `fields`. Raises Refused (MALFORMED, WRONG_SHAPE or NOT_FINITE)."""
     match fields:
         case {2: 1, 3: [int(rows), int(columns)], 4: bytes(scales), 5: bytes(table), 6: bytes(bias)}:

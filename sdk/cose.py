@@ -1,4 +1,4 @@
-"""COSE_Sign1 with Ed25519 (RFC 9052 section 4.2, RFC 9053 section 2.2). Only the encoding is here; `cryptography` signs."""
+"""COSE_Sign1 with Ed25519 (RFC 9052, 4.2; RFC 9053, 2.2): only the encoding; `cryptography` signs."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -76,7 +76,12 @@ def _protected(header: Header) -> bytes:
 
 def _header(protected: bytes) -> Header:
     match cbor.decode(protected):
-        case {1: -8, 4: bytes(signer), -70001: [int(version), int(sequence), int(code), bytes(artifact)], **rest}:
+        case {
+            1: -8,
+            4: bytes(signer),
+            -70001: [int(version), int(sequence), int(code), bytes(artifact)],
+            **rest,
+        }:
             numbers = (version, sequence, code)
             if not rest and len(artifact) == 8 and len(signer) <= 32 and all(0 <= n < _MAX_NUMBER for n in numbers):
                 try:

@@ -15,6 +15,7 @@ from tasuki.sdk import adapter, artifact, downlink, enrolment, keys, link, updat
 from tasuki.sdk.adapter import Head
 from tasuki.sdk.envelope import Context, seal
 from tasuki.sdk.errors import (
+    ArtifactCorrupt,
     EmptyText,
     InputError,
     KeyInvalid,
@@ -38,7 +39,7 @@ STRENGTH: Final = 1.0
 
 @dataclass(frozen=True)
 class Prediction:
-    """An answer. `margin` is the distance in probability to the second best label; `latency_ms` includes the tokenizer."""
+    """An answer. `margin` is the distance in probability to the second best label."""
 
     label: str
     probability: float
@@ -56,7 +57,7 @@ class Device:
         self._tokenizer = Tokenizer(parts.vocabulary, parts.tokens)
         self._body = Body(parts.model, parts.outputs, threads)
         if self._body.shape != (parts.features, len(parts.labels)) or self._body.tokens != parts.tokens:
-            raise artifact.ArtifactCorrupt("the model's shapes are not those of the manifest")
+            raise ArtifactCorrupt("the model's shapes are not those of the manifest")
         self._base = adapter.zero(parts.labels, parts.features)
         self._enrolment: enrolment.Enrolment | None = None
         self._key = keys.signing_key(state.folder / KEY_FILE)
@@ -89,7 +90,9 @@ class Device:
     def __enter__(self) -> "Device":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # --- answering ----------------------------------------------------------------------------------------
@@ -129,7 +132,7 @@ class Device:
     def learn(self, text: str, label: str, *, new_label: bool = False) -> None:
         """Learn that `text` means `label`. When this returns, the example is on disk and the next answer uses it.
 
-        `new_label` allows a label that neither the artifact nor this device has yet; such labels never leave the device.
+        `new_label` allows a label that neither artifact nor device has yet; such labels never leave the device.
         Raises InputError, StateError.
         """
         checked = _checked_text(text)
@@ -162,7 +165,7 @@ class Device:
             try:
                 file = Path(file).read_bytes()
             except OSError as error:
-                raise KeyInvalid(f"the enrolment {file} can't be read: {error.strerror}") from None
+                raise KeyInvalid(f"the enrolment {file!s} can't be read: {error.strerror}") from None
         fresh = enrolment.decode(file)
         if fresh.artifact != self._artifact.hash:
             raise KeyInvalid(
@@ -184,7 +187,9 @@ class Device:
         with self._lock:
             known = self._enrolment
             if known is None:
-                raise NotEnrolled("this device is in no fleet: tasuki device enrol FILE (made by `tasuki gateway enrol`)")
+                raise NotEnrolled(
+                    "this device is in no fleet: tasuki device enrol FILE (made by `tasuki gateway enrol`)"
+                )
             self._spool_update(known)
         # The lock is free while the network is waited for: answering goes on.
         result = link.sync(self._state, known, self._artifact, timeout=timeout, wait_version=wait_version)
@@ -288,7 +293,15 @@ class Device:
         recipient = keys.sealing_public(known.suite, known.sealing)
 
         def sealed(sequence: int) -> bytes:
-            context = Context(known.fleet, known.device, "up", self._artifact.hash, self._global_version, sequence, known.suite)
+            context = Context(
+                known.fleet,
+                known.device,
+                "up",
+                self._artifact.hash,
+                self._global_version,
+                sequence,
+                known.suite,
+            )
             return seal(plain, context, self._key, recipient)
 
         self._state.spool(self._global_version, sealed, marker)

@@ -9,7 +9,11 @@ from tasuki.sdk.device import Device
 
 _artifact = click.argument("artifact", type=click.Path(path_type=Path))
 _state = click.option(
-    "--state", type=click.Path(path_type=Path), default=Path("state"), show_default=True, help="The state directory."
+    "--state",
+    type=click.Path(path_type=Path),
+    default=Path("state"),
+    show_default=True,
+    help="The state directory.",
 )
 
 
@@ -57,7 +61,14 @@ def learn(artifact: Path, text: str, label: str, new_label: bool, state: Path, a
     with Device.open(artifact, state) as opened:
         opened.learn(text, label, new_label=new_label)
         answer = opened.predict(text)
-        emit({"label": answer.label, "probability": answer.probability, "examples": opened.status()["examples"]}, as_json)
+        emit(
+            {
+                "label": answer.label,
+                "probability": answer.probability,
+                "examples": opened.status()["examples"],
+            },
+            as_json,
+        )
 
 
 @device.command()

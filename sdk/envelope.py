@@ -1,7 +1,7 @@
 """The envelope of an update: sealed with HPKE (RFC 9180, base mode) to the gateway, signed by the device.
 
-HPKE's base mode says nothing about the sender and this library's HPKE takes no associated data, so the context goes in as
-HPKE `info` and as COSE `external_aad`: a message opened in any other context fails.
+HPKE's base mode says nothing about the sender and this library's HPKE takes no associated data, so the context goes
+in as HPKE `info` and as COSE `external_aad`: a message opened in any other context fails.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,15 @@ class Context:
 
     def encode(self) -> bytes:
         """Deterministic CBOR (SPEC.md, "Context")."""
-        fields = [self.fleet, self.device, self.direction, self.artifact, self.version, self.sequence, self.code]
+        fields = [
+            self.fleet,
+            self.device,
+            self.direction,
+            self.artifact,
+            self.version,
+            self.sequence,
+            self.code,
+        ]
         return cbor.encode(["tasuki", 1, *fields])
 
     def header(self, signer: str) -> cose.Header:

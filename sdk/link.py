@@ -20,6 +20,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tasuki.sdk import cose, downlink, keys, receipt, topics
 from tasuki.sdk.artifact import Artifact
@@ -83,7 +84,7 @@ def sync(
             except (OSError, ValueError) as error:  # refused, unknown host, TLS
                 if time.monotonic() > deadline:
                     raise BrokerUnreachable(
-                        f"no MQTT broker at {enrolment.host}:{enrolment.port} ({error}); it is tried again at the next sync"
+                        f"no MQTT broker at {enrolment.host}:{enrolment.port} ({error}); the next sync tries again"
                     ) from None
             finally:
                 client.loop_stop()
@@ -117,7 +118,9 @@ def _converse(
         except queue.Empty:
             continue
         if event.kind == "connected":
-            client.subscribe([(topics.receipts(*exchange.names), _qos1()), (topics.adapter(exchange.names[0]), _qos1())])
+            client.subscribe(
+                [(topics.receipts(*exchange.names), _qos1()), (topics.adapter(exchange.names[0]), _qos1())]
+            )
             exchange.send(client)
             resend_at = time.monotonic() + _RESEND_SECONDS
         elif event.kind == "closed":
@@ -185,9 +188,7 @@ class _Exchange:
 
     def _receipt(self, payload: bytes) -> None:
         fleet, device = self.names
-        word = receipt.accept(
-            payload, fleet=fleet, device=device, artifact=self._artifact.hash, gateway=self._gateway
-        )
+        word = receipt.accept(payload, fleet=fleet, device=device, artifact=self._artifact.hash, gateway=self._gateway)
         if not self._state.unspool(word.sequence):
             return  # a repeated receipt, or one for an update that a later one has replaced
         if word.status is Refusal.ADMITTED:
@@ -228,7 +229,7 @@ def _client(enrolment: Enrolment, folder: Path) -> Any:
         _Event("refused", str(reason)) if reason.is_failure else _Event("connected")
     )
     client.on_disconnect = lambda _c, _u, _f, reason, _p: events.put(_Event("closed", str(reason)))
-    client.on_message = lambda _c, _u, message: events.put(_Event("message", message.topic, message.payload))
+    client.on_message = lambda _c, _u, message: events.put(_Event("message", message.topic, bytes(message.payload)))
     if enrolment.tls is not None:
         client.tls_set_context(tls_context(enrolment.tls, folder))
     try:
@@ -260,4 +261,4 @@ def _session() -> Properties:
 
 
 def _qos1() -> Any:
-    return mqtt.SubscribeOptions(qos=1)
+    return SubscribeOptions(qos=1)

@@ -1,8 +1,9 @@
 """What a device remembers: one SQLite database in its state directory.
 
-SQLite's write-ahead log with `synchronous=FULL` gives what a board needs: a commit is on disk before it returns, a cut at
-any byte leaves the last commit, and what belongs together (a sequence number and its sealed message, a version and its
-adapter) changes in one transaction. The connection holds an exclusive lock, so a second process is refused at once.
+SQLite's write-ahead log with `synchronous=FULL` gives what a board needs: a commit is on disk before it returns, a
+cut at any byte leaves the last commit, and what belongs together (a sequence number and its sealed message, a version
+and its adapter) changes in one transaction. The connection holds an exclusive lock:
+a second process is refused at once.
 """
 
 import sqlite3

@@ -15,9 +15,7 @@ MAX_WORD_BYTES: Final = 64
 _LOWER: Final = bytes(b + 32 if 65 <= b <= 90 else b for b in range(256))
 _APOSTROPHE: Final = b"'"
 # Every byte that is not part of a word separates words.
-_SEPARATORS: Final = bytes(
-    b if 48 <= b <= 57 or 97 <= b <= 122 or b >= 128 else 32 for b in _LOWER
-)
+_SEPARATORS: Final = bytes(b if 48 <= b <= 57 or 97 <= b <= 122 or b >= 128 else 32 for b in _LOWER)
 
 
 class Tokenizer:

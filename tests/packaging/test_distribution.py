@@ -10,7 +10,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ["sdk", "converter", "aggregator", "firmware_bridge", "benchmarks"]
-BOARD_MODULES_FORBIDDEN = {"tensorflow", "keras", "hassil", "iotcore", "matplotlib", "sklearn", "flask", "django", "fastapi"}
+BOARD_MODULES_FORBIDDEN = {
+    "tensorflow",
+    "keras",
+    "hassil",
+    "iotcore",
+    "matplotlib",
+    "sklearn",
+    "flask",
+    "django",
+    "fastapi",
+}
 
 
 def run(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -64,11 +74,21 @@ def test_board_install_pulls_only_what_a_board_needs(board: Path) -> None:
     listed = json.loads(run(board / "pip", "list", "--format", "json", "--disable-pip-version-check").stdout)
     installed = {entry["name"].lower().replace("_", "-") for entry in listed}
     assert {"tasuki", "numpy", "paho-mqtt", "cryptography", "cbor2", "ai-edge-litert"} <= installed
-    assert not installed & {"tensorflow", "tensorflow-cpu", "keras", "hassil", "iotcore", "matplotlib", "scikit-learn", "tokenizers"}
+    assert not installed & {
+        "tensorflow",
+        "tensorflow-cpu",
+        "keras",
+        "hassil",
+        "iotcore",
+        "matplotlib",
+        "scikit-learn",
+        "tokenizers",
+    }
 
 
 @pytest.mark.parametrize(
-    ("command", "extra"), [("distil", "converter"), ("convert", "converter"), ("gateway", "aggregator"), ("demo", "demo")]
+    ("command", "extra"),
+    [("distil", "converter"), ("convert", "converter"), ("gateway", "aggregator"), ("demo", "demo")],
 )
 def test_a_room_that_is_not_installed_names_its_extra(board: Path, command: str, extra: str) -> None:
     done = run(board / "tasuki", command, "--help", check=False)
@@ -85,6 +105,6 @@ def test_command_answers_on_a_board(board: Path) -> None:
 def test_editable_install_imports_the_checkout(tmp_path: Path) -> None:
     bin_ = environment(tmp_path / "editable")
     run(bin_ / "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--editable", ROOT)
-    spec = "import importlib.util as u; print(*(u.find_spec('tasuki.' + r).origin for r in %r), sep='\\n')" % ROOMS
+    spec = f"import importlib.util as u; print(*(u.find_spec('tasuki.' + r).origin for r in {ROOMS}), sep='\\n')"
     origins = run(bin_ / "python", "-c", spec).stdout.split()
     assert origins == [str(ROOT / room / "__init__.py") for room in ROOMS]

@@ -1,0 +1,86 @@
+"""`tasuki demo` and `tasuki bench`."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tasuki.benchmarks import relay, report
+from tasuki.sdk.console import emit, progress_bars
+
+_out = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("build/relay"),
+    show_default=True,
+    help="Where the report goes.",
+)
+_quick = click.option("--quick", is_flag=True, help="A smaller run of the same kind; its figures mean nothing.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+
+
+@click.command()
+@_out
+@_quick
+@_json
+def demo(out: Path, quick: bool, as_json: bool) -> None:
+    """The whole relay on this machine, with one seed: teacher to fleet and back, then report.html.
+
+    Example: tasuki demo
+    """
+    plan = relay.QUICK if quick else replace(relay.Plan(), seeds=1)
+    _run(plan, out, as_json)
+
+
+@click.group()
+def bench() -> None:
+    """Measure, and print what was measured.
+
+    Example: tasuki bench relay --json
+    """
+
+
+@bench.command("relay")
+@_out
+@_quick
+@_json
+@click.option("--seeds", type=click.IntRange(1, 20), help="How many partitions; default 3.")
+def bench_relay(out: Path, quick: bool, as_json: bool, seeds: int | None) -> None:
+    """Accuracy, bytes, latency and memory of the relay over several seeds; the student stays the same.
+
+    Example: tasuki bench relay --json
+    """
+    plan = relay.QUICK if quick else relay.Plan()
+    _run(replace(plan, seeds=seeds) if seeds else plan, out, as_json)
+
+
+def _run(plan: relay.Plan, out: Path, as_json: bool) -> None:
+    with progress_bars() as progress:
+        figures = relay.run(plan, out, progress)
+    page = report.write(figures, out)
+    if as_json:
+        click.echo(json.dumps(figures, sort_keys=True))
+        return
+    emit(_table(figures), False)
+    click.echo(f"\nreport: {page.resolve()}")
+
+
+def _table(figures: dict[str, Any]) -> dict[str, str]:
+    arms = ("base", "local", "federated", "personalised", "centralised")
+    rows = {
+        f"{arm:<13}": f"{figures[f'accuracy_{arm}']:6.1%} of later commands, "
+        f"{figures[f'unseen_accuracy_{arm}']:6.1%} of unseen phrasings"
+        for arm in arms
+    }
+    corrected = figures["corrected"]
+    return {
+        **rows,
+        "corrected": f"{corrected['before']:6.1%} of the answers in round one, {corrected['after']:.1%} in the last",
+        "update": f"{figures['bytes_up_per_update']:,.0f} bytes sealed, {figures['bytes_float32_per_update']:,} bare",
+        "student": f"{figures['student_bytes']:,} bytes, {figures['int8_points_lost']:+.2f} points lost to int8",
+        "device": f"{figures['device_rss_mb']:.0f} MB resident, {figures['predict_ms']['median']:.2f} ms an answer,"
+        f" {figures['learn_ms']['median']:.1f} ms to learn",
+        "time": f"{figures['seconds']:.0f} s, {figures['seeds']} seed{'s' if figures['seeds'] > 1 else ''}",
+    }
