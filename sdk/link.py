@@ -11,8 +11,9 @@ import random
 import ssl
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 SESSION_SECONDS: Final = 7 * 24 * 3600
 KEEPALIVE_SECONDS: Final = 60
 _RESEND_SECONDS: Final = 10.0
+_SILENCE_SECONDS: Final = 2.0
+_CONNECT_SECONDS: Final = 5.0
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 30.0
 
@@ -52,7 +55,7 @@ class SyncResult:
 
 def backoff(rng: random.Random, attempt: int) -> float:
     """Seconds to wait before attempt `attempt` + 1: full jitter under a doubling, bounded ceiling."""
-    return rng.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt))
+    return rng.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt, 30)))
 
 
 def sync(
@@ -63,38 +66,52 @@ def sync(
     timeout: float,
     wait_version: int | None = None,
     clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
     rng: random.Random | None = None,
 ) -> SyncResult:
     """Send the spool and take in the fleet's adapter; with `wait_version`, stay until that version is here.
 
+    `timeout` in seconds; `clock` is what expiry is judged by; `rng` draws the jitter of the back-off.
     Raises BrokerUnreachable, SyncTimeout; nothing is lost by either.
     """
     exchange = _Exchange(state, enrolment, artifact, clock)
     deadline = time.monotonic() + timeout
     rng = rng or random.Random()  # noqa: S311  jitter, not a secret
-    attempt = 0
-    with _client(enrolment, state.folder) as (client, events):
-        while not exchange.done(wait_version):
+    attempt, fresh = 0, False
+    while True:
+        trouble = "it does not answer as MQTT 5"
+        end = _End.CLOSED
+        exchange.connected = False
+        with _client(enrolment, state.folder, deadline) as (client, events):
             try:
-                client.connect(enrolment.host, enrolment.port, KEEPALIVE_SECONDS, clean_start=False,
-                               properties=_session())  # fmt: skip
+                client.connect(
+                    enrolment.host, enrolment.port, KEEPALIVE_SECONDS, clean_start=fresh, properties=_session()
+                )
                 client.loop_start()
-                if _converse(exchange, client, events, wait_version, deadline):
-                    break
+                end = _converse(exchange, client, events, wait_version, deadline, patient=fresh)
             except (OSError, ValueError) as error:  # refused, unknown host, TLS
-                if time.monotonic() > deadline:
-                    raise BrokerUnreachable(
-                        f"no MQTT broker at {enrolment.host}:{enrolment.port} ({error}); the next sync tries again"
-                    ) from None
-            finally:
-                client.loop_stop()
-            if time.monotonic() > deadline:
-                raise exchange.timeout(wait_version)
-            time.sleep(min(backoff(rng, attempt), max(0.0, deadline - time.monotonic())))
-            attempt += 1
-        with contextlib.suppress(OSError):
-            client.disconnect()
-    return exchange.result
+                trouble = str(error)
+        if end is _End.DONE:
+            return exchange.result
+        left = deadline - time.monotonic()
+        if left <= 0 and exchange.connected:
+            raise exchange.timeout(wait_version)
+        if left <= 0:
+            raise BrokerUnreachable(
+                f"no MQTT broker at {enrolment.host}:{enrolment.port} ({trouble}); the next sync tries again"
+            )
+        fresh = fresh or end is _End.SILENT
+        sleep(min(backoff(rng, attempt), left))
+        attempt += 1
+
+
+class _End(Enum):
+    """How a connection ended."""
+
+    DONE = auto()
+    CLOSED = auto()
+    LATE = auto()
+    SILENT = auto()
 
 
 def _converse(
@@ -103,34 +120,42 @@ def _converse(
     events: "queue.Queue[_Event]",
     wait_version: int | None,
     deadline: float,
-) -> bool:
-    """One connection; True when all is done, False when the connection is gone."""
-    resend_at = float("inf")
+    patient: bool,
+) -> _End:
+    """One connection. Unless `patient`, it ends as SILENT when no adapter comes after the subscription.
+
+    Some brokers (rumqttd) send the retained adapter only to a new subscription, and a session that was cut still has
+    its old one: then a fresh session must ask. That loses nothing, because whatever was queued has come by then.
+    """
+    adapters = topics.adapter(exchange.names[0])
+    resend_at = silent_at = float("inf")
     while not exchange.done(wait_version):
         now = time.monotonic()
         if now > deadline:
-            raise exchange.timeout(wait_version)
+            return _End.LATE
+        if now > silent_at and not (patient or exchange.heard):
+            return _End.SILENT
         if now > resend_at:
             exchange.send(client)
             resend_at = now + _RESEND_SECONDS
         try:
-            event = events.get(timeout=max(0.01, min(deadline, resend_at, now + 1.0) - now))
+            event = events.get(timeout=max(0.01, min(deadline, resend_at, silent_at, now + 1.0) - now))
         except queue.Empty:
             continue
         if event.kind == "connected":
-            client.subscribe(
-                [(topics.receipts(*exchange.names), _qos1()), (topics.adapter(exchange.names[0]), _qos1())]
-            )
+            exchange.connected = True
+            client.subscribe([(topics.receipts(*exchange.names), _qos1()), (adapters, _qos1())])
             exchange.send(client)
-            resend_at = time.monotonic() + _RESEND_SECONDS
+            resend_at, silent_at = now + _RESEND_SECONDS, now + _SILENCE_SECONDS
         elif event.kind == "closed":
-            return False
+            return _End.CLOSED
         elif event.kind == "refused":
             raise OSError(f"connection refused: {event.topic}")
         else:
             exchange.receive(event.topic, event.payload)
-    # Let the acknowledgements of what was received reach the broker before the connection closes.
-    return True
+    # While this device is away, the broker need not queue adapters for it: the latest is retained.
+    client.unsubscribe(adapters)
+    return _End.DONE
 
 
 @dataclass(frozen=True)
@@ -149,12 +174,13 @@ class _Exchange:
         self._artifact = artifact
         self._gateway = keys.verifying(enrolment.gateway)
         self._clock = clock
-        self._heard = False
+        self.heard = False
+        self.connected = False
         version = state.number("version")
         self.result = SyncResult(version, version)
 
     def done(self, wait_version: int | None) -> bool:
-        if not self._heard or self._state.spooled():
+        if not self.heard or self._state.spooled():
             return False
         return wait_version is None or self.result.version_after >= wait_version
 
@@ -162,7 +188,7 @@ class _Exchange:
         waiting = len(self._state.spooled())
         if waiting:
             missing = f"{waiting} update without a receipt (it stays in the spool)"
-        elif not self._heard:
+        elif not self.heard:
             missing = "no adapter announced"
         else:
             missing = f"version {wait_version} not published yet, this device has {self.result.version_after}"
@@ -189,7 +215,7 @@ class _Exchange:
     def _receipt(self, payload: bytes) -> None:
         fleet, device = self.names
         word = receipt.accept(payload, fleet=fleet, device=device, artifact=self._artifact.hash, gateway=self._gateway)
-        if not self._state.unspool(word.sequence):
+        if not self._state.unspool(word.sequence, word.status is Refusal.ADMITTED):
             return  # a repeated receipt, or one for an update that a later one has replaced
         if word.status is Refusal.ADMITTED:
             self.result.admitted += 1
@@ -209,14 +235,17 @@ class _Exchange:
             current=current,
             now=self._clock(),
         )
-        self._heard = True
+        self.heard = True
         if adapter.version > current:
             self._state.install_adapter(adapter.version, payload)
             self.result.version_after = adapter.version
 
 
 @contextlib.contextmanager
-def _client(enrolment: Enrolment, folder: Path) -> Any:
+def _client(
+    enrolment: Enrolment, folder: Path, deadline: float
+) -> Iterator[tuple[mqtt.Client, "queue.Queue[_Event]"]]:
+    """A client for one connection: none of paho's own memory outlives it."""
     events: queue.Queue[_Event] = queue.Queue()
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2,
@@ -224,7 +253,7 @@ def _client(enrolment: Enrolment, folder: Path) -> Any:
         protocol=MQTTProtocolVersion.MQTTv5,
         reconnect_on_failure=False,  # the back-off with jitter is ours
     )
-    # One message may not take more memory than a message may have.
+    client.connect_timeout = min(_CONNECT_SECONDS, max(0.1, deadline - time.monotonic()))
     client.on_connect = lambda _c, _u, _f, reason, _p: events.put(
         _Event("refused", str(reason)) if reason.is_failure else _Event("connected")
     )
@@ -235,6 +264,7 @@ def _client(enrolment: Enrolment, folder: Path) -> Any:
     try:
         yield client, events
     finally:
+        client.disconnect()
         client.loop_stop()
 
 

@@ -21,9 +21,7 @@ RFC_SHARED = bytes.fromhex("0bbe78490412b4bbea4812666f7916932b828bba79942424abb6
 RFC_KEY = bytes.fromhex("ad2744de8e17f4ebba575b3f5f5a8fa1f69c2a07f6e7500bc60ca6e3e3ec1c91")
 RFC_NONCE = bytes.fromhex("5c4d98150661b848853b547f")
 RFC_PLAIN = bytes.fromhex("4265617574792069732074727574682c20747275746820626561757479")
-RFC_SEALED = bytes.fromhex(
-    "1c5250d8034ec2b784ba2cfd69dbdb8af406cfe3ff938e131f0def8c8b60b4db21993c62ce81883d2dd1b51a28"
-)
+RFC_SEALED = bytes.fromhex("1c5250d8034ec2b784ba2cfd69dbdb8af406cfe3ff938e131f0def8c8b60b4db21993c62ce81883d2dd1b51a28")
 
 
 def test_the_oracle_passes_the_vector_of_rfc_9180() -> None:

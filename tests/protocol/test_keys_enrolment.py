@@ -55,9 +55,7 @@ def test_sealing_keys_survive_the_disk_and_the_wire(suite: int, tmp_path: Path) 
     assert SUITES[suite].decrypt(sealed, keys.load_sealing(tmp_path)[suite], info=b"x") == b"secret"
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"]
-)
+@pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"])
 def test_a_damaged_key_file_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "device.key"
     path.write_bytes(content)

@@ -1,0 +1,163 @@
+"""A device's end of the link, and a gateway that does as the test says."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from protocol_kit import ARTIFACT, DEVICE, FLEET, LABELS, WIDTH, head, sealing, signing
+
+from tasuki.sdk import cose, downlink, envelope, link, receipt, topics, update
+from tasuki.sdk.artifact import Artifact
+from tasuki.sdk.downlink import Adapter
+from tasuki.sdk.enrolment import Enrolment, Tls
+from tasuki.sdk.envelope import HYBRID, Context
+from tasuki.sdk.errors import Refusal, Refused
+from tasuki.sdk.receipt import Receipt
+from tasuki.sdk.state import State
+from tasuki.sdk.update import Update
+
+PATIENCE = 20.0
+KEY, GATEWAY, FORMER = signing("device"), signing("gateway"), signing("former gateway")
+PARTS = Artifact(
+    hash=ARTIFACT, size=0, model=b"", manifest={}, labels=LABELS, tokens=8, features=WIDTH, temperature=1.0,
+    outputs={"features": 0, "logits": 1}, vocabulary=("[PAD]", "[UNK]"), moment=np.eye(WIDTH + 1, dtype=np.float32),
+)  # fmt: skip
+
+
+def enrolment_of(port: int, device: str = DEVICE, tls: Tls | None = None, host: str = "127.0.0.1") -> Enrolment:
+    """The enrolment that the gateway below stands for; the hybrid suite."""
+    # Only `Device` seals to this key; the link never looks at it.
+    return Enrolment(FLEET, device, host, port, ARTIFACT, GATEWAY.public_key().public_bytes_raw(), HYBRID, b"", tls)
+
+
+def state_of(folder: Path) -> State:
+    return State(folder, ARTIFACT)
+
+
+def spool(state: State, number: int = 0, device: str = DEVICE) -> bytes:
+    """Seal an update of the head `number` on the state's current version and keep it."""
+    version = state.number("version")
+    plain = update.encode(Update(head(number), 3))
+
+    def seal(sequence: int) -> bytes:
+        bound = Context(FLEET, device, "up", ARTIFACT, version, sequence, HYBRID)
+        return envelope.seal(plain, bound, KEY, sealing("gateway", HYBRID).public_key())
+
+    return state.spool(version, seal).message
+
+
+def adapter_message(version: int, key: Any = GATEWAY, expires: int = 0) -> bytes:
+    return downlink.publish(Adapter(version, head(version), expires), FLEET, ARTIFACT, key)
+
+
+def receipt_message(
+    sequence: int, status: Refusal = Refusal.ADMITTED, device: str = DEVICE, key: Any = GATEWAY
+) -> bytes:
+    return receipt.issue(Receipt(sequence, status, 0), FLEET, device, ARTIFACT, key)
+
+
+def connected(client: mqtt.Client, port: int, properties: Properties | None = None) -> None:
+    """Connect and run `client`; back when the broker has answered."""
+    up = threading.Event()
+    before = client.on_connect
+
+    def on_connect(*arguments: Any) -> None:
+        if before is not None:
+            before(*arguments)
+        up.set()
+
+    client.on_connect = on_connect
+    client.connect("127.0.0.1", port, 60, clean_start=properties is None, properties=properties)
+    client.loop_start()
+    assert up.wait(PATIENCE)
+
+
+@contextmanager
+def peer(port: int, name: str) -> Iterator[mqtt.Client]:
+    """Anybody else on the broker."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
+    try:
+        connected(client, port)
+        yield client
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def lasting(port: int, name: str) -> mqtt.Client:
+    """A running client whose session outlives it."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
+    properties = Properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = 3600
+    connected(client, port, properties)
+    return client
+
+
+class ScriptedGateway:
+    """Answers each update that opens; `mute`, `copies` and `status` say how. Announces the version `announced`."""
+
+    def __init__(self, port: int, announced: int = 0, copies: int = 1) -> None:
+        self.announced = announced
+        self.copies = copies
+        self.mute = False
+        self.status: Callable[[int], Refusal] = lambda _: Refusal.ADMITTED
+        self.opened: list[tuple[int, bytes]] = []
+        self._port = port
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "test-gateway", protocol=MQTTProtocolVersion.MQTTv5)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_connect = self._connected
+        self._client.on_message = self._received
+
+    def __enter__(self) -> "ScriptedGateway":
+        connected(self._client, self._port)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def announce(self, version: int | None = None) -> None:
+        """Publish a version (the latest, or `version`) as retained."""
+        self.announced = self.announced if version is None else version
+        for _ in range(self.copies):
+            self._client.publish(topics.adapter(FLEET), adapter_message(self.announced), qos=1, retain=True)
+
+    def _connected(self, client: mqtt.Client, *_: object) -> None:
+        client.subscribe(topics.up(FLEET, "+"), qos=1)
+        self.announce()
+
+    def _received(self, client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
+        device = topics.sender(message.topic)
+        try:
+            signed = cose.parse(message.payload)
+            header = signed.header
+            bound = Context(FLEET, device, "up", ARTIFACT, header.version, header.sequence, header.code)
+            sealed = envelope.authenticate(signed, bound, KEY.public_key())
+            plain = envelope.decrypt(sealed, bound, sealing("gateway", bound.code))
+        except Refused:
+            return
+        self.opened.append((header.sequence, plain))
+        if not self.mute:
+            for _copy in range(self.copies):
+                word = receipt_message(header.sequence, self.status(header.sequence), device)
+                client.publish(topics.receipts(FLEET, device), word, qos=1)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does; fails instead of waiting for ever."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def sync(state: State, port: int, timeout: float = PATIENCE, **more: Any) -> link.SyncResult:
+    return link.sync(state, enrolment_of(port), PARTS, timeout=timeout, **more)
