@@ -35,7 +35,7 @@ class Recipe:
     """How a student is trained; chosen on split seed 1000. `quick` runs use fewer epochs and sentences."""
 
     seed: int = 0
-    epochs: int = 18
+    epochs: int = 30
     batch: int = 128
     rate: float = 2e-3
     decay: float = 0.01

@@ -29,7 +29,7 @@ OWN_LABELS = (
 # Too few sentences to split or to test.
 LEFT_OUT = ("nevermind", "vacuum_return_to_base")
 # Shares of an intent's templates; every role gets at least one where the intent has that many.
-ROLES = {"public": 0.54, "private": 0.18, "unseen": 0.14, "gateway": 0.08, "validation": 0.06}
+ROLES = {"public": 0.48, "private": 0.24, "unseen": 0.14, "gateway": 0.08, "validation": 0.06}
 PER_TEMPLATE = {"public": 40, "validation": 12, "gateway": 12, "unseen": 12}
 
 

@@ -1,5 +1,6 @@
 """A float student as one full-int8 flatbuffer: int8 weights and activations, int32 biases and ids, no float at all."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -39,12 +40,15 @@ def quantise(shape: StudentShape, weights: dict[str, Floats], calibration: NDArr
         for row in calibration:
             yield [row[None]]
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([body.get_concrete_function()])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([body.get_concrete_function()], tf.Module())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_output_type = tf.int8
-    model: bytes = converter.convert()
+    with warnings.catch_warnings():
+        # Ids are integers: they have no statistics to be given.
+        warnings.filterwarnings("ignore", message="Statistics for quantized inputs")
+        model: bytes = converter.convert()
     return Quantised(model, _outputs(shape, weights, model, calibration[:8]), _operators(model))
 
 

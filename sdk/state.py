@@ -198,10 +198,16 @@ class State:
             rows = db.execute("SELECT sequence, base_version, message FROM spool ORDER BY sequence").fetchall()
         return [Spooled(*row) for row in rows]
 
-    def unspool(self, sequence: int) -> bool:
-        """Forget an update because its receipt has come; False if it was not there any more."""
+    def unspool(self, sequence: int, admitted: bool = True) -> bool:
+        """Forget an update because its receipt has come; False if it was not there any more.
+
+        What was not admitted is made anew from the examples at the next sync.
+        """
         with self._transaction() as db:
-            return db.execute("DELETE FROM spool WHERE sequence=?", (sequence,)).rowcount > 0
+            found = db.execute("DELETE FROM spool WHERE sequence=?", (sequence,)).rowcount > 0
+            if found and not admitted:
+                db.execute("DELETE FROM meta WHERE key='sent'")
+            return found
 
     # --- plumbing -----------------------------------------------------------------------------------------
 

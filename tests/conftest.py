@@ -1,0 +1,52 @@
+"""What every room's tests share: a tiny artifact made by the real converter, and the embedded broker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TINY_LABELS = ("light_off", "light_on", "music_play", "music_stop")
+TINY_WORDS = (
+    "switch", "turn", "on", "off", "the", "light", "lamp", "kitchen", "bedroom", "hall",
+    "play", "stop", "music", "song", "radio", "please", "make", "it", "cosy", "now",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real artifact of a very small student with random weights: 8 tokens, 16 features, 4 labels."""
+    from tasuki.converter import pack, student
+    from tasuki.converter.quantise import quantise
+    from tasuki.sdk.runtime import Body
+    from tasuki.sdk.tokenizer import Tokenizer
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    pieces = ("[PAD]", "[UNK]", *letters, *(f"##{c}" for c in letters), *TINY_WORDS[1:])
+    pieces = tuple(dict.fromkeys(pieces))
+    shape = student.StudentShape(len(pieces), tokens=8, labels=4, width=16, layers=1, heads=2, inner=32)
+    rng = np.random.default_rng(7)
+    weights = student.initial(shape, rng.standard_normal((len(pieces), 16)).astype(np.float32), 7)
+    tokenizer = Tokenizer(pieces, shape.tokens)
+    texts = [" ".join(rng.choice(TINY_WORDS, rng.integers(2, 7))) for _ in range(64)]
+    ids = np.stack([tokenizer.encode(text) for text in texts])
+    made = quantise(shape, weights, ids)
+    body = Body(made.model, made.outputs)
+    features = np.stack([body.run(row)[0] for row in ids])
+    about = {
+        "name": "tiny", "task": "classify", "tier": "mcu", "tokens": 8, "features": 16, "labels": list(TINY_LABELS),
+        "outputs": made.outputs, "adapter_kinds": ["head"], "rounding": "tflm", "temperature": 1.0,
+        "operators": list(made.operators), "seed": 7, "origin": {}, "accuracy": {},
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("artifact") / "tiny.tflite"
+    pack.write(path, pack.pack(made.model, pieces, pack.second_moment(features), about))
+    return path
+
+
+@pytest.fixture
+def broker() -> Iterator[object]:
+    """An embedded broker on a free port."""
+    from tasuki.aggregator.broker import EmbeddedBroker
+
+    with EmbeddedBroker() as running:
+        yield running
