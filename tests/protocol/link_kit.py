@@ -1,5 +1,6 @@
 """A device's end of the link, and a gateway that does as the test says."""
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -81,9 +82,11 @@ def connected(client: mqtt.Client, port: int, properties: Properties | None = No
 
 
 @contextmanager
-def peer(port: int, name: str) -> Iterator[mqtt.Client]:
+def peer(port: int, name: str, tls: ssl.SSLContext | None = None) -> Iterator[mqtt.Client]:
     """Anybody else on the broker."""
     client = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
+    if tls is not None:
+        client.tls_set_context(tls)
     try:
         connected(client, port)
         yield client
@@ -104,7 +107,7 @@ def lasting(port: int, name: str) -> mqtt.Client:
 class ScriptedGateway:
     """Answers each update that opens; `mute`, `copies` and `status` say how. Announces the version `announced`."""
 
-    def __init__(self, port: int, announced: int = 0, copies: int = 1) -> None:
+    def __init__(self, port: int, announced: int = 0, copies: int = 1, tls: ssl.SSLContext | None = None) -> None:
         self.announced = announced
         self.copies = copies
         self.mute = False
@@ -113,6 +116,8 @@ class ScriptedGateway:
         self._port = port
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "test-gateway", protocol=MQTTProtocolVersion.MQTTv5)
         self._client.reconnect_delay_set(1, 1)
+        if tls is not None:
+            self._client.tls_set_context(tls)
         self._client.on_connect = self._connected
         self._client.on_message = self._received
 

@@ -1,0 +1,207 @@
+"""The link against Debian's Mosquitto, with the TLS and the access list that `tasuki gateway init` makes.
+
+Run by `make check-all`. Without Mosquitto these tests fail and say how to install it.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from link_kit import PARTS, PATIENCE, ScriptedGateway, adapter_message, enrolment_of, peer, spool, state_of, sync, until
+from protocol_kit import DEVICE, FLEET
+
+from tasuki.aggregator import certificates, fleet
+from tasuki.sdk import link, topics
+from tasuki.sdk.enrolment import Tls
+from tasuki.sdk.errors import BrokerUnreachable, KeyInvalid
+from tasuki.sdk.state import State
+
+pytestmark = pytest.mark.mosquitto
+# paho leaves the socket of a failed handshake to the garbage collector.
+failed_handshake = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+
+
+class Mosquitto:
+    """A Mosquitto process with the settings in `file`."""
+
+    def __init__(self, file: Path, port: int) -> None:
+        found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+        assert found, "Mosquitto is missing: apt-get install mosquitto"
+        if os.geteuid() == 0 and "user root" not in file.read_text():
+            # Started by root it would become a user who can't read a test's folder.
+            file.write_text(file.read_text() + "\nuser root\n")
+        self.port = port
+        self._command = [found, "-c", str(file)]
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def listens() -> bool:
+            assert self._process.poll() is None, f"{self._command} ended"
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+        until(listens)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        self._process.send_signal(how)
+        self._process.wait(PATIENCE)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    opened = state_of(tmp_path / "state")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[Mosquitto]:
+    port = free_port()
+    file = tmp_path / "mosquitto.conf"
+    file.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {tmp_path}/\n"
+    )
+    broker = Mosquitto(file, port)
+    broker.start()
+    yield broker
+    broker.end()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_artifact: Path) -> Path:
+    """What `tasuki gateway init --tls` makes."""
+    made = tmp_path_factory.mktemp("gateway")
+    held_out = made / "texts.jsonl"
+    held_out.write_text('{"text": "turn on the light", "label": "light_on"}\n')
+    fleet.init(made / "oak", FLEET, tiny_artifact, held_out, "127.0.0.1", free_port(), tls=True)
+    return made / "oak"
+
+
+@pytest.fixture
+def secured(folder: Path) -> Iterator[Mosquitto]:
+    broker = Mosquitto(folder / "mosquitto" / "mosquitto.conf", fleet.load(folder).port)
+    broker.start()
+    yield broker
+    broker.end()
+
+
+def tls_of(folder: Path, name: str) -> Tls:
+    return Tls((folder / "tls" / "ca.crt").read_text(), *certificates.issue(folder / "tls", name))
+
+
+def context_of(folder: Path, name: str) -> ssl.SSLContext:
+    return link.tls_context(tls_of(folder, name), folder)
+
+
+def test_up_and_down_and_again(plain: Mosquitto, state: State) -> None:
+    spool(state)
+    with ScriptedGateway(plain.port, announced=2, copies=2):
+        first = sync(state, plain.port)
+        spool(state, 1)
+        second = sync(state, plain.port)
+    assert (first.admitted, first.version_after) == (1, 2)
+    assert (second.admitted, second.version_before, second.version_after) == (1, 2, 2)
+    assert state.adapter() == (2, adapter_message(2))
+
+
+def test_a_retained_adapter_comes_at_every_sync(plain: Mosquitto, state: State) -> None:
+    with peer(plain.port, "publisher") as publisher:
+        publisher.publish(topics.adapter(FLEET), adapter_message(1), qos=1, retain=True).wait_for_publish(PATIENCE)
+    began = time.monotonic()
+    assert [sync(state, plain.port).version_after for _ in range(3)] == [1, 1, 1]
+    assert time.monotonic() - began < PATIENCE
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_the_broker_restarts_in_mid_sync(
+    plain: Mosquitto, state: State, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_RESEND_SECONDS", 1.0)
+    spool(state)
+    with ScriptedGateway(plain.port, announced=3) as gateway:
+        gateway.mute = True
+        results: list[link.SyncResult] = []
+        worker = threading.Thread(target=lambda: results.append(sync(state, plain.port, rng=random.Random(1))))
+        worker.start()
+        until(lambda: len(gateway.opened) > 0)
+        plain.end(how)
+        gateway.mute = False
+        plain.start()
+        worker.join(PATIENCE)
+    assert [(result.admitted, result.version_after) for result in results] == [(1, 3)]
+    assert state.spooled() == []
+
+
+def test_over_tls_with_client_certificates(secured: Mosquitto, folder: Path, state: State) -> None:
+    spool(state)
+    enrolment = enrolment_of(secured.port, tls=tls_of(folder, DEVICE))
+    with ScriptedGateway(secured.port, announced=2, tls=context_of(folder, "gateway")):
+        result = link.sync(state, enrolment, PARTS, timeout=PATIENCE)
+    assert (result.admitted, result.version_after) == (1, 2)
+
+
+@failed_handshake
+def test_wrong_certificates_do_not_get_in(secured: Mosquitto, folder: Path, state: State, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    certificates.make_authority(other, "ash")
+    theirs = Tls((other / "ca.crt").read_text(), *certificates.issue(other, DEVICE))
+    mine = tls_of(folder, DEVICE)
+    for wrong in (
+        theirs,  # another fleet's device does not even believe the broker
+        Tls(mine.ca, theirs.certificate, theirs.key),  # the broker does not believe another fleet's device
+        None,  # no TLS at all
+    ):
+        with pytest.raises(BrokerUnreachable):
+            link.sync(state, enrolment_of(secured.port, tls=wrong), PARTS, timeout=1.0)
+    with pytest.raises(KeyInvalid, match="TLS"):
+        link.sync(state, enrolment_of(secured.port, tls=Tls(mine.ca, "", "")), PARTS, timeout=1.0)
+
+
+@failed_handshake
+def test_the_name_in_the_brokers_certificate_is_checked(secured: Mosquitto, folder: Path, state: State) -> None:
+    enrolment = enrolment_of(secured.port, tls=tls_of(folder, DEVICE), host="localhost")
+    with pytest.raises(BrokerUnreachable, match=r"(?i)certificate"):
+        link.sync(state, enrolment, PARTS, timeout=1.0)
+
+
+def test_the_access_list_keeps_a_device_to_its_own_topics(secured: Mosquitto, folder: Path) -> None:
+    heard: list[tuple[str, bytes]] = []
+    with contextlib.ExitStack() as stack:
+        gateway = stack.enter_context(peer(secured.port, "the-gateway", context_of(folder, "gateway")))
+        rogue = stack.enter_context(peer(secured.port, "rogue", context_of(folder, "rogue")))
+        spied: list[tuple[str, bytes]] = []
+        gateway.on_message = lambda _c, _u, message: heard.append((message.topic, message.payload))
+        rogue.on_message = lambda _c, _u, message: spied.append((message.topic, message.payload))
+        gateway.subscribe(topics.up(FLEET, "+"), qos=1)
+        rogue.subscribe([("#", 1), (topics.receipts(FLEET, DEVICE), 1), (topics.receipts(FLEET, "rogue"), 1)])
+        rogue.subscribe(topics.up(FLEET, "+"), qos=1)
+        time.sleep(0.3)
+        for topic in (topics.up(FLEET, DEVICE), topics.receipts(FLEET, DEVICE), topics.adapter(FLEET)):
+            rogue.publish(topic, b"forged", qos=1, retain=True)
+        rogue.publish(topics.up(FLEET, "rogue"), b"own", qos=1)
+        for device in (DEVICE, "rogue"):
+            gateway.publish(topics.receipts(FLEET, device), b"word", qos=1)
+        until(lambda: bool(heard) and any(payload == b"word" for _, payload in spied))
+        time.sleep(0.3)
+    assert heard == [(topics.up(FLEET, "rogue"), b"own")]
+    # The fleet's adapter is for every device; the rest is its own.
+    assert {topic for topic, _ in spied} <= {topics.receipts(FLEET, "rogue"), topics.adapter(FLEET)}
+    assert b"forged" not in {payload for _, payload in spied}
