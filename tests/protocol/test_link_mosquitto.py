@@ -186,20 +186,23 @@ def test_the_access_list_keeps_a_device_to_its_own_topics(secured: Mosquitto, fo
     heard: list[tuple[str, bytes]] = []
     with contextlib.ExitStack() as stack:
         gateway = stack.enter_context(peer(secured.port, "the-gateway", context_of(folder, "gateway")))
-        rogue = stack.enter_context(peer(secured.port, "rogue", context_of(folder, "rogue")))
+        listener = stack.enter_context(peer(secured.port, "listener", context_of(folder, "rogue")))
+        writer = stack.enter_context(peer(secured.port, "writer", context_of(folder, "rogue")))
         spied: list[tuple[str, bytes]] = []
         gateway.on_message = lambda _c, _u, message: heard.append((message.topic, message.payload))
-        rogue.on_message = lambda _c, _u, message: spied.append((message.topic, message.payload))
+        listener.on_message = lambda _c, _u, message: spied.append((message.topic, message.payload))
         gateway.subscribe(topics.up(FLEET, "+"), qos=1)
-        rogue.subscribe([("#", 1), (topics.receipts(FLEET, DEVICE), 1), (topics.receipts(FLEET, "rogue"), 1)])
-        rogue.subscribe(topics.up(FLEET, "+"), qos=1)
+        listener.subscribe([("#", 1), (topics.receipts(FLEET, DEVICE), 1), (topics.receipts(FLEET, "rogue"), 1)])
+        listener.subscribe(topics.up(FLEET, "+"), qos=1)
         time.sleep(0.3)
+        # Mosquitto 2.0.11 hangs up on each of these; paho comes back and goes on.
         for topic in (topics.up(FLEET, DEVICE), topics.receipts(FLEET, DEVICE), topics.adapter(FLEET)):
-            rogue.publish(topic, b"forged", qos=1, retain=True)
-        rogue.publish(topics.up(FLEET, "rogue"), b"own", qos=1)
+            writer.publish(topic, b"forged", qos=1, retain=True)
+        writer.publish(topics.up(FLEET, "rogue"), b"own", qos=1)
+        until(lambda: bool(heard))
         for device in (DEVICE, "rogue"):
             gateway.publish(topics.receipts(FLEET, device), b"word", qos=1)
-        until(lambda: bool(heard) and any(payload == b"word" for _, payload in spied))
+        until(lambda: any(payload == b"word" for _, payload in spied))
         time.sleep(0.3)
     assert heard == [(topics.up(FLEET, "rogue"), b"own")]
     # The fleet's adapter is for every device; the rest is its own.
