@@ -31,9 +31,9 @@ FIRST_SEED: Final = 1
 class Plan:
     """Size of a run; `quick` is a smaller one of the same kind."""
 
-    homes: int = 12
+    homes: int = 16
     rounds: int = 5
-    per_round: int = 16
+    per_round: int = 12
     later: int = 100
     seeds: int = 3
     quick: bool = False

@@ -2,6 +2,5 @@
 
 import os
 
-# Before TensorFlow is imported: no start-up chatter, and the same sums on every x86 machine.
+# Before TensorFlow is imported: errors only.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

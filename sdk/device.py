@@ -287,7 +287,8 @@ class Device:
         examples = [e for e in self._state.examples() if e.label in self._artifact.labels]
         if not examples or self._state.get("sent") == marker:
             return
-        fitted = self._fit(self._global, examples, adapter.select(self._local, self._artifact.labels))
+        # From the anchor and not from the local head: the update depends on the examples alone, not on their order.
+        fitted = self._fit(self._global, examples, self._global)
         delta = adapter.from_joined(fitted.labels, fitted.joined - self._global.joined)
         plain = update.encode(update.Update(delta, len(examples)))
         recipient = keys.sealing_public(known.suite, known.sealing)

@@ -242,9 +242,7 @@ class _Exchange:
 
 
 @contextlib.contextmanager
-def _client(
-    enrolment: Enrolment, folder: Path, deadline: float
-) -> Iterator[tuple[mqtt.Client, "queue.Queue[_Event]"]]:
+def _client(enrolment: Enrolment, folder: Path, deadline: float) -> Iterator[tuple[mqtt.Client, "queue.Queue[_Event]"]]:
     """A client for one connection: none of paho's own memory outlives it."""
     events: queue.Queue[_Event] = queue.Queue()
     client = mqtt.Client(
