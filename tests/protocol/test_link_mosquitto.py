@@ -4,13 +4,9 @@ Run by `make check-all`. Without Mosquitto these tests fail and say how to insta
 """
 
 import contextlib
-import os
 import random
-import shutil
 import signal
-import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from link_kit import PARTS, PATIENCE, ScriptedGateway, adapter_message, enrolment_of, peer, spool, state_of, sync, until
+from mosquitto_kit import Mosquitto, free_port
 from protocol_kit import DEVICE, FLEET
 
 from tasuki.aggregator import certificates, fleet
@@ -29,39 +26,6 @@ from tasuki.sdk.state import State
 pytestmark = pytest.mark.mosquitto
 # paho leaves the socket of a failed handshake to the garbage collector.
 failed_handshake = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
-
-
-class Mosquitto:
-    """A Mosquitto process with the settings in `file`."""
-
-    def __init__(self, file: Path, port: int) -> None:
-        found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-        assert found, "Mosquitto is missing: apt-get install mosquitto"
-        if os.geteuid() == 0 and "user root" not in file.read_text():
-            # Started by root it would become a user who can't read a test's folder.
-            file.write_text(file.read_text() + "\nuser root\n")
-        self.port = port
-        self._command = [found, "-c", str(file)]
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-        def listens() -> bool:
-            assert self._process.poll() is None, f"{self._command} ended"
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-        until(listens)
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        self._process.send_signal(how)
-        self._process.wait(PATIENCE)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
