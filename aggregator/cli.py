@@ -137,16 +137,7 @@ def status(folder: Path, as_json: bool) -> None:
             "fleet": settings.fleet,
             "broker": f"{settings.host}:{settings.port}",
             "version": versions[-1].version if versions else 0,
-            "versions": [
-                {
-                    "version": v.version,
-                    "accuracy": v.accuracy,
-                    "candidate": v.candidate,
-                    "devices": v.devices,
-                    "kept": v.kept,
-                }
-                for v in versions
-            ],
+            "versions": [version.figures() for version in versions],
             "devices": [
                 {"device": name, "updates": count, "sequence": highest} for name, count, highest in ledger.devices()
             ],

@@ -62,7 +62,7 @@ class Limits:
 
     weight_cap: int = 64
     max_norm: float = 20.0
-    tolerance: float = 0.005
+    tolerance: float = 0.002
     max_devices: int = 10_000
 
 

@@ -9,7 +9,8 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from tasuki.sdk.receipt import Receipt
 
 log = logging.getLogger(__name__)
 Event = Callable[[dict[str, Any]], None]
+Inbox = queue.Queue[mqtt.MQTTMessage | str]
 _TICK_SECONDS: Final = 0.25
 
 
@@ -124,21 +126,8 @@ class Gateway:
         self._address = (host, port)
         self._event = event
         self._rng = rng
-        self._inbox: queue.Queue[tuple[int, mqtt.MQTTMessage] | str] = queue.Queue()
-        self._connection = 0
+        self._tls = tls_context(fleet.own_tls(folder), folder) if rules.settings.tls else None
         self._stop = threading.Event()
-        self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"{rules.settings.fleet}-gateway",
-            protocol=MQTTProtocolVersion.MQTTv5,
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        self._client.on_connect = lambda _c, _u, _f, reason, _p: self._connected(reason)
-        self._client.on_disconnect = lambda *_: self._inbox.put("closed")
-        self._client.on_message = lambda _c, _u, message: self._inbox.put((self._connection, message))
-        if rules.settings.tls:
-            self._client.tls_set_context(tls_context(fleet.own_tls(folder), folder))
 
     def stop(self) -> None:
         """End `run` soon. Safe from a signal handler."""
@@ -150,64 +139,73 @@ class Gateway:
         began = time.monotonic()
         connected = False
         while not self._stop.is_set():
-            try:
-                self._client.connect(*self._address, KEEPALIVE_SECONDS, clean_start=False, properties=_session())
-                self._client.loop_start()
-                connected = self._serve(share, round_seconds) or connected
-                attempt = 0
-            except (OSError, ValueError) as error:
-                if not connected and time.monotonic() - began > patience:
-                    raise BrokerUnreachable(
-                        f"no MQTT broker at {self._address[0]}:{self._address[1]} ({error});"
-                        " start it, or use --embedded-broker"
-                    ) from None
-            finally:
-                self._client.loop_stop()
+            with self._connection() as (client, inbox):
+                try:
+                    client.connect(*self._address, KEEPALIVE_SECONDS, clean_start=False, properties=_session())
+                    client.loop_start()
+                    if self._serve(client, inbox, share, round_seconds):
+                        connected, attempt = True, 0
+                except (OSError, ValueError) as error:  # refused, unknown host, TLS
+                    if not connected and time.monotonic() - began > patience:
+                        raise BrokerUnreachable(
+                            f"no MQTT broker at {self._address[0]}:{self._address[1]} ({error});"
+                            " start it, or use --embedded-broker"
+                        ) from None
             self._stop.wait(backoff(self._rng, attempt))
             attempt += 1
-        self._client.disconnect()
         self._rules.ledger.close()
 
-    def _serve(self, share: float, round_seconds: float) -> bool:
+    @contextmanager
+    def _connection(self) -> Iterator[tuple[mqtt.Client, Inbox]]:
+        """A client for one connection: packet ids and what paho remembers end with it."""
+        inbox: Inbox = queue.Queue()
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"{self._rules.settings.fleet}.gateway",
+            protocol=MQTTProtocolVersion.MQTTv5,
+            reconnect_on_failure=False,  # the back-off with jitter is ours
+            manual_ack=True,
+        )
+        client.on_connect = lambda _c, _u, _f, reason, _p: inbox.put(
+            f"connection refused: {reason}" if reason.is_failure else "connected"
+        )
+        client.on_disconnect = lambda *_: inbox.put("closed")
+        client.on_message = lambda _c, _u, message: inbox.put(message)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        try:
+            yield client, inbox
+        finally:
+            client.disconnect()
+            client.loop_stop()
+
+    def _serve(self, client: mqtt.Client, inbox: Inbox, share: float, round_seconds: float) -> bool:
         """One connection, until it is gone; True if it was ever up."""
         up = False
         while not self._stop.is_set():
             try:
-                item = self._inbox.get(timeout=_TICK_SECONDS)
+                item = inbox.get(timeout=_TICK_SECONDS)
             except queue.Empty:
                 item = ""
             if item == "closed":
                 return up
             if item == "connected":
                 up = True
-                self._client.subscribe(topics.up(self._rules.settings.fleet, "+"), qos=1)
-                self._announce()
+                client.subscribe(topics.up(self._rules.settings.fleet, "+"), qos=1)
+                self._announce(client)
             elif isinstance(item, str):
                 if item:
                     raise OSError(item)
             else:
-                self._receive(*item)
+                self._receive(client, item)
             if up:
                 made = self._rules.close_round(share, round_seconds)
                 if made is not None:
-                    self._announce()
-                    self._event(
-                        {
-                            "event": "version",
-                            "version": made.version,
-                            "devices": made.devices,
-                            "accuracy": made.accuracy,
-                            "candidate": made.candidate,
-                            "kept": made.kept,
-                        }
-                    )
+                    self._announce(client)
+                    self._event({"event": "version", **made.figures()})
         return up
 
-    def _connected(self, reason: Any) -> None:
-        self._connection += 1
-        self._inbox.put(f"connection refused: {reason}" if reason.is_failure else "connected")
-
-    def _receive(self, connection: int, message: mqtt.MQTTMessage) -> None:
+    def _receive(self, client: mqtt.Client, message: mqtt.MQTTMessage) -> None:
         sender = topics.sender(message.topic)
         try:
             entry, answer = self._rules.take(bytes(message.payload), sender)
@@ -215,17 +213,16 @@ class Gateway:
             log.warning("message from %s refused: %s", sender, refusal)
             self._event({"event": "refused", "device": sender, "reason": refusal.reason.word})
         else:
-            self._client.publish(topics.receipts(self._rules.settings.fleet, sender), answer, qos=1)
+            client.publish(topics.receipts(self._rules.settings.fleet, sender), answer, qos=1)
             if not entry.repeated:
-                self._event({"event": "update", "device": sender, "sequence": entry.sequence,
-                             "status": entry.status.word, "bytes": len(message.payload)})  # fmt: skip
-        # Only now may the broker forget it: the outcome is in the ledger. Packet ids are of one connection.
-        if connection == self._connection:
-            self._client.ack(message.mid, message.qos)
+                told = {"device": sender, "sequence": entry.sequence, "status": entry.status.word}
+                self._event({"event": "update", **told, "bytes": len(message.payload)})
+        # Only now may the broker forget it: the outcome is in the ledger.
+        client.ack(message.mid, message.qos)
 
-    def _announce(self) -> None:
+    def _announce(self, client: mqtt.Client) -> None:
         current = self._rules.current
-        self._client.publish(topics.adapter(self._rules.settings.fleet), current.message, qos=1, retain=True)
+        client.publish(topics.adapter(self._rules.settings.fleet), current.message, qos=1, retain=True)
 
 
 def _session() -> Properties:

@@ -39,6 +39,16 @@ class Version:
         """The candidate lost and the former head was published again under this version."""
         return self.candidate < self.accuracy
 
+    def figures(self) -> dict[str, Any]:
+        """What is told of it."""
+        return {
+            "version": self.version,
+            "devices": self.devices,
+            "accuracy": self.accuracy,
+            "candidate": self.candidate,
+            "kept": self.kept,
+        }
+
 
 class Ledger:
     """The open ledger. One process writes; others may read."""

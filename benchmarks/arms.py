@@ -9,7 +9,7 @@ import numpy as np
 
 from tasuki.converter.homes import Home, Split
 from tasuki.sdk import adapter, artifact
-from tasuki.sdk.device import STRENGTH
+from tasuki.sdk.device import LOCAL_STRENGTH
 from tasuki.sdk.runtime import Body
 from tasuki.sdk.tokenizer import Tokenizer
 
@@ -32,7 +32,7 @@ def central(parts: Split, file: Path, fleet_homes: Sequence[Home]) -> dict[str, 
     features, base = run(list(lived))
     zero = adapter.zero(loaded.labels, loaded.features)
     targets = np.array([rows[c.label] for c in lived.values()])
-    head = adapter.fit(zero, features, base, targets, loaded.moment, STRENGTH)
+    head = adapter.fit(zero, features, base, targets, loaded.moment, LOCAL_STRENGTH)
 
     def right(commands: Sequence[Any]) -> list[int]:
         answers = adapter.logits(head, *run([c.text for c in commands])).argmax(1)

@@ -1,6 +1,6 @@
 """Answer, learn from a correction, and answer again.
 
-    python examples/classify.py lamp.tflite
+python examples/classify.py lamp.tflite
 """
 
 import sys

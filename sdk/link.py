@@ -247,7 +247,7 @@ def _client(enrolment: Enrolment, folder: Path, deadline: float) -> Iterator[tup
     events: queue.Queue[_Event] = queue.Queue()
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2,
-        client_id=f"{enrolment.fleet}-{enrolment.device}",
+        client_id=f"{enrolment.fleet}.{enrolment.device}",
         protocol=MQTTProtocolVersion.MQTTv5,
         reconnect_on_failure=False,  # the back-off with jitter is ours
     )
