@@ -21,6 +21,7 @@ from tasuki.sdk.errors import (
     Refusal,
     Refused,
     StateCorrupt,
+    StateError,
     StateLocked,
     StateMismatch,
     StateNewer,
@@ -227,6 +228,8 @@ class State:
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.ProgrammingError as error:
+            raise StateError(f"{self.folder} can't be used ({error}); open it again") from None
         except sqlite3.OperationalError as error:
             raise _operational(self.folder, error) from None
         except sqlite3.DatabaseError as error:

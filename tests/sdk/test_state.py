@@ -15,6 +15,7 @@ import pytest
 from tasuki.sdk.errors import (
     Refused,
     StateCorrupt,
+    StateError,
     StateLocked,
     StateMismatch,
     StateNewer,
@@ -60,6 +61,14 @@ def test_other_artifact_newer_format_and_damage_are_named(tmp_path: Path) -> Non
     (tmp_path / "state.db").write_bytes(b"not a database, but long enough to be read as one" * 40)
     with pytest.raises(StateCorrupt):
         State(tmp_path, HASH)
+
+
+def test_a_closed_state_is_not_called_damaged(tmp_path: Path) -> None:
+    state = State(tmp_path, HASH)
+    state.close()
+    with pytest.raises(StateError, match="closed") as caught:
+        state.examples()
+    assert type(caught.value) is StateError
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
