@@ -21,15 +21,20 @@ MAX_TEXTS: Final = 20_000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Features float32 [n, d], base logits float32 [n, C] and targets [n] of the held-out texts."""
+    """Features float32 [n, d], base logits float32 [n, C] and targets [n] of the held-out texts.
+
+    They are answered as devices do, with the artifact's `temperature`.
+    """
 
     features: Floats
     base: Floats
     targets: NDArray[np.intp]
+    temperature: float
 
     def accuracy(self, head: Head) -> float:
         """Share of right answers, 0 to 1."""
-        return float((adapter.logits(head, self.features, self.base).argmax(1) == self.targets).mean())
+        scores = adapter.fleet_logits(head, self.features, self.base, self.temperature)
+        return float((scores.argmax(1) == self.targets).mean())
 
 
 def read(path: Path, labels: Sequence[str]) -> list[tuple[str, str]]:
@@ -59,4 +64,4 @@ def embed(artifact: Artifact, rows: Sequence[tuple[str, str]]) -> HeldOut:
     body = Body(artifact.model, artifact.outputs)
     features, base = zip(*(body.run(tokenizer.encode(text)) for text, _ in rows), strict=True)
     targets = np.array([artifact.labels.index(label) for _, label in rows])
-    return HeldOut(np.stack(features), np.stack(base), targets)
+    return HeldOut(np.stack(features), np.stack(base), targets, artifact.temperature)

@@ -35,7 +35,7 @@ def central(parts: Split, file: Path, fleet_homes: Sequence[Home]) -> dict[str, 
     head = adapter.fit(zero, features, base, targets, loaded.moment, LOCAL_STRENGTH)
 
     def right(commands: Sequence[Any]) -> list[int]:
-        answers = adapter.logits(head, *run([c.text for c in commands])).argmax(1)
+        answers = adapter.fleet_logits(head, *run([c.text for c in commands]), loaded.temperature).argmax(1)
         return [int(loaded.labels[answer] == c.label) for answer, c in zip(answers, commands, strict=True)]
 
     return {

@@ -31,6 +31,8 @@ _RIDGE = 1e-3
 _STEPS = 60
 _MEMORY = 8
 _TOLERANCE = 1e-4
+# Above this calibrated probability the body answers a fleet's head (chosen on split seeds 1000 to 1003).
+CONFIDENT = 0.9
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,19 @@ def logits(head: Head, features: Floats, base: Floats) -> Floats:
     """Adapted logits, float32 [n, labels]; `features` [n, d], `base` [n, b] for the first b labels of the head."""
     adapted: Floats = features @ head.weight.T + head.bias
     adapted[:, : base.shape[1]] += base
+    return adapted
+
+
+def fleet_logits(head: Head, features: Floats, base: Floats, temperature: float) -> Floats:
+    """What a fleet's head answers, float32 [n, labels]: the body's own logits where it is confident, else adapted.
+
+    The body's calibrated probability says when it needs no help (selective prediction, Geifman and El-Yaniv 2017).
+    Far from anything that a home has said, a head learned elsewhere can be wrong with force; there the body is
+    usually sure.
+    """
+    adapted = logits(head, features, base)
+    sure = probabilities(base / np.float32(temperature)).max(1) >= CONFIDENT
+    adapted[sure, : base.shape[1]] = base[sure]
     return adapted
 
 

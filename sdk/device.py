@@ -106,8 +106,12 @@ class Device:
         with self._lock:
             head = self._head(using)
             features, base = self._body.run(self._tokenizer.encode(checked))
-        scores = adapter.logits(head, features[None], base[None]) / self._artifact.temperature
-        shares = adapter.probabilities(scores)[0]
+        temperature = self._artifact.temperature
+        if head is self._global:
+            scores = adapter.fleet_logits(head, features[None], base[None], temperature)
+        else:
+            scores = adapter.logits(head, features[None], base[None])
+        shares = adapter.probabilities(scores / np.float32(temperature))[0]
         second, best = np.argsort(shares)[-2:]
         return Prediction(
             label=head.labels[best],
@@ -262,6 +266,9 @@ class Device:
 
     def _refit(self) -> None:
         examples = self._state.examples()
+        if not examples:
+            self._local = self._global
+            return
         public = self._artifact.labels
         own = sorted({example.label for example in examples} - set(public))
         anchor = adapter.select(self._global, (*public, *own))
@@ -269,8 +276,6 @@ class Device:
         self._local = self._fit(anchor, examples, LOCAL_STRENGTH, start)
 
     def _fit(self, anchor: Head, examples: Sequence[Example], strength: float, start: Head) -> Head:
-        if not examples:
-            return anchor
         rows = {label: row for row, label in enumerate(anchor.labels)}
         return adapter.fit(
             anchor,

@@ -83,3 +83,12 @@ def test_labels_without_a_base_logit_start_at_zero() -> None:
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         adapter.Head(("a",), np.zeros((2, 3), np.float32), np.zeros(2, np.float32))
+
+
+def test_the_body_answers_where_it_is_sure() -> None:
+    head = adapter.from_joined(["a", "b"], [[0.0, 0.0], [0.0, 9.0]])
+    base = np.array([[4.0, 0.0], [0.5, 0.0]], np.float32)
+    scores = adapter.fleet_logits(head, np.zeros((2, 1), np.float32), base, 1.0)
+    assert scores.tolist() == [[4.0, 0.0], [0.5, 9.0]]
+    # A body that is less sure than it looks (temperature above one) is helped.
+    assert adapter.fleet_logits(head, np.zeros((2, 1), np.float32), base, 8.0).argmax(1).tolist() == [1, 1]
