@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := tasuki.sdk tasuki.converter tasuki.aggregator tasuki.firmware_bridge tasuki.benchmarks
 
-.PHONY: demo test lint check-all docs clean
+.PHONY: demo test test-mosquitto lint check-all docs clean
 .DEFAULT_GOAL := demo
 
 # The demo needs fewer packages than the tests, so each set has its own stamp.
@@ -26,6 +26,9 @@ demo: $(VENV)/demo.stamp  ## teacher to student to fleet and back; prints the pa
 
 test: $(VENV)/dev.stamp  ## the tests that need nothing but Python
 	$(BIN)/python -m pytest -m "not slow and not mosquitto"
+
+test-mosquitto: $(VENV)/dev.stamp  ## the tests against Debian's Mosquitto (apt-get install mosquitto)
+	$(BIN)/python -m pytest -m "mosquitto and not slow"
 
 # Type checkers do not follow editable installs: give them the root under its import name.
 lint: $(VENV)/dev.stamp  ## ruff, mypy --strict and the import rules

@@ -11,6 +11,7 @@ import pytest
 from tasuki.sdk import Device, runtime
 from tasuki.sdk.errors import (
     ArtifactCorrupt,
+    BrokerUnreachable,
     EmptyText,
     InputError,
     KeyInvalid,
@@ -166,3 +167,34 @@ print(json.dumps([int(peak[0]) * 1024 / 1e6, sorted({m.split(".")[0] for m in sy
     megabytes, loaded = json.loads(done.stdout)
     assert megabytes < 150
     assert not set(loaded) & {"tensorflow", "keras", "matplotlib", "sklearn", "scipy", "flask", "django", "fastapi"}
+
+
+def test_own_labels_have_no_part_in_what_travels(tiny_artifact: Path, tmp_path: Path) -> None:
+    """The sealed update is the same, whatever was learned under labels of the device's own."""
+    from tasuki.aggregator import fleet
+    from tasuki.sdk import artifact, cose, enrolment, envelope, keys, update
+
+    held_out = tmp_path / "held-out.jsonl"
+    held_out.write_text('{"text": "turn on the light", "label": "light_on"}\n')
+    fleet.init(tmp_path / "gateway", "lamps", tiny_artifact, held_out, port=9)
+    parts = artifact.load(tiny_artifact)
+    opened = []
+    for name, own in (("plain", ()), ("private", ("make it cosy", "cosy song please"))):
+        with Device.open(tiny_artifact, state=tmp_path / name) as device:
+            made = fleet.enrol(tmp_path / "gateway", name, device.public_key)
+            device.enrol(enrolment.encode(made))
+            device.learn("lamp on please", "light_on")
+            for text in own:
+                device.learn(text, "movie_night", new_label=True)
+            device.learn("play music now", "music_play")
+            with pytest.raises(BrokerUnreachable):
+                device.sync(timeout=0.1)
+            (waiting,) = device._state.spooled()
+        bound = envelope.Context("lamps", name, "up", parts.hash, 0, waiting.sequence, envelope.HYBRID)
+        sealed = cose.parse(waiting.message).payload
+        recipient = keys.load_sealing(tmp_path / "gateway" / "keys")[envelope.HYBRID]
+        opened.append(envelope.decrypt(sealed, bound, recipient))
+    assert opened[0] == opened[1]
+    assert update.decode(opened[0], parts.labels, parts.features).samples == 2
+    assert b"cosy" not in opened[1]
+    assert b"movie" not in opened[1]
