@@ -119,6 +119,7 @@ def _margin(figures: Mapping[str, Any], arm: str) -> dict[str, Any]:
 def _paired_lower(results: Sequence[Mapping[str, Any]]) -> float:
     """95% lower bound of federated minus base on unseen phrasings, in points: bootstrap over sentences, paired.
 
+    Sentences of one template tend to flip together, so the true interval is wider than this one.
     All devices of a seed hold the same two heads, so one device a seed stands for it.
     """
     pairs = [(result["homes"][0]["unseen"]["global"], result["homes"][0]["unseen"]["base"]) for result in results]

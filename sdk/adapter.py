@@ -8,14 +8,14 @@ so the zero head answers as the body does. A label that the body does not know h
 
 Fitting minimises a convex objective over ``T = [W | b]`` with ``x = (h, 1)``:
 
-    sum_i  -log softmax(z_i + T x_i)[y_i]  +  strength/2 * tr((T - A) (M + e I) (T - A)^T)
+    sum_i  -log softmax(z_i + T x_i)[y_i]  +  1/2 * sum_c strength_c (T - A)_c (M + e I) (T - A)_c^T
 
 ``A`` is the anchor (the fleet's head) and ``M`` the second moment ``mean(x x^T)`` over public text that the artifact
 carries. The pull is therefore the mean squared change of the logits on public text: what the fleet or the body
 already answers well stays as it is, and directions that public text does not use are free. It is elastic weight
 consolidation (Kirkpatrick et al. 2017) for a last layer, or a Laplace prior with the body's own curvature. With
-``M + e I = L L^T`` and ``T = A + P L^-1`` the pull becomes ``strength/2 |P|^2``, so that L-BFGS (Nocedal 1980) needs
-few steps.
+``M + e I = L L^T`` and ``T = A + P L^-1`` the pull on row c becomes ``strength_c/2 |P_c|^2``, so that L-BFGS (Nocedal
+1980) needs few steps.
 """
 
 from collections import deque
@@ -104,13 +104,14 @@ def fit(
     base: Floats,
     targets: NDArray[np.intp],
     moment: Floats,
-    strength: float,
+    strength: float | Point,
     start: Head | None = None,
 ) -> Head:
     """The head that minimises the objective above.
 
-    `features` [n, d], `base` [n, b], `targets` indices into `anchor.labels` [n], `moment` [d+1, d+1]; `start` is where
-    the search begins (the result depends on it only within the tolerance).
+    `features` [n, d], `base` [n, b], `targets` indices into `anchor.labels` [n], `moment` [d+1, d+1],
+    `strength` one for all labels or float64 [labels]; `start` is where the search begins (the result depends on it only
+    within the tolerance).
     """
     count = len(targets)
     if count == 0:
@@ -121,16 +122,17 @@ def fit(
     offset = logits(anchor, features, base).astype(np.float64)
     whitened = np.linalg.solve(factor, inputs.T).T
     rows = np.arange(count)
+    pull = np.broadcast_to(np.asarray(strength, np.float64), len(anchor.labels))[:, None]
 
     def objective(point: Point) -> tuple[float, Point]:
         scores = offset + whitened @ point.T
         scores -= scores.max(1, keepdims=True)
         shares = np.exp(scores)
         totals = shares.sum(1)
-        loss = float(np.log(totals).sum() - scores[rows, targets].sum() + 0.5 * strength * (point * point).sum())
+        loss = float(np.log(totals).sum() - scores[rows, targets].sum() + 0.5 * (pull * point * point).sum())
         shares /= totals[:, None]
         shares[rows, targets] -= 1.0
-        return loss, shares.T @ whitened + strength * point
+        return loss, shares.T @ whitened + pull * point
 
     first = np.zeros((len(anchor.labels), width))
     if start is not None:

@@ -130,7 +130,7 @@ def test_merge_is_the_capped_weighted_mean(parts: list[tuple[float, int]]) -> No
     updates = [Update(adapter.from_joined(["x", "y"], np.full((2, 3), value)), n) for value, n in parts]
     weights = [min(n, 64) for _, n in parts]
     values = [float(np.float32(value)) for value, _ in parts]
-    wanted = merge.SERVER_RATE * np.average(values, weights=weights)
+    wanted = merge.KEEP * merge.SERVER_RATE * np.average(values, weights=weights)
     np.testing.assert_allclose(merge.merge(zero, updates, 64).joined, wanted, rtol=1e-5, atol=1e-6)
 
 

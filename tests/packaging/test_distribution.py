@@ -88,13 +88,19 @@ def test_board_install_pulls_only_what_a_board_needs(board: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "extra"),
-    [("distil", "converter"), ("convert", "converter"), ("gateway", "aggregator"), ("demo", "demo")],
+    [("distil", "converter"), ("convert", "converter"), ("demo", "demo"), ("bench", "demo")],
 )
 def test_a_room_that_is_not_installed_names_its_extra(board: Path, command: str, extra: str) -> None:
     done = run(board / "tasuki", command, "--help", check=False)
     assert done.returncode != 0
     assert done.stderr.count("\n") == 1, "one line"
     assert f"tasuki[{extra}]" in done.stderr
+
+
+def test_the_gateway_runs_without_its_extra_beside_a_broker_of_your_own(board: Path) -> None:
+    assert run(board / "tasuki", "gateway", "--help").returncode == 0
+    script = "from tasuki.aggregator.broker import EmbeddedBroker; EmbeddedBroker()"
+    assert "tasuki[aggregator]" in run(board / "python", "-c", script, check=False).stderr
 
 
 def test_command_answers_on_a_board(board: Path) -> None:
