@@ -16,17 +16,15 @@ from typing import Any, Final
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from tasuki.aggregator import admission, fleet, judge, merge, rounds
 from tasuki.aggregator.admission import Desk, Entry
 from tasuki.aggregator.ledger import Ledger, Version
-from tasuki.sdk import adapter, artifact, cose, downlink, keys, receipt, topics, update
+from tasuki.sdk import adapter, artifact, downlink, keys, receipt, topics, update
 from tasuki.sdk.adapter import Head
 from tasuki.sdk.downlink import Adapter
 from tasuki.sdk.errors import BrokerUnreachable, Refused
-from tasuki.sdk.link import KEEPALIVE_SECONDS, SESSION_SECONDS, backoff, tls_context
+from tasuki.sdk.link import KEEPALIVE_SECONDS, backoff, session, tls_context
 from tasuki.sdk.receipt import Receipt
 
 log = logging.getLogger(__name__)
@@ -141,7 +139,7 @@ class Gateway:
         while not self._stop.is_set():
             with self._connection() as (client, inbox):
                 try:
-                    client.connect(*self._address, KEEPALIVE_SECONDS, clean_start=False, properties=_session())
+                    client.connect(*self._address, KEEPALIVE_SECONDS, clean_start=False, properties=session())
                     client.loop_start()
                     if self._serve(client, inbox, share, round_seconds):
                         connected, attempt = True, 0
@@ -223,10 +221,3 @@ class Gateway:
     def _announce(self, client: mqtt.Client) -> None:
         current = self._rules.current
         client.publish(topics.adapter(self._rules.settings.fleet), current.message, qos=1, retain=True)
-
-
-def _session() -> Properties:
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = SESSION_SECONDS
-    properties.MaximumPacketSize = cose.MAX_MESSAGE_BYTES + 1024
-    return properties

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tasuki.aggregator.admission import Entry
-from tasuki.sdk.errors import InputError, Refusal, StateCorrupt, StateLocked, StateNewer, StateUnwritable
+from tasuki.sdk.database import named_errors, transaction
+from tasuki.sdk.errors import InputError, Refusal, StateNewer
 
 FORMAT: Final = 1
 _TABLES: Final = """
@@ -56,7 +57,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         """Open or create. Raises StateLocked, StateCorrupt, StateNewer, StateUnwritable."""
         self._path = path
-        with self._named_errors():
+        with named_errors(self._path):
             self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -88,7 +89,7 @@ class Ledger:
 
     def devices(self) -> list[tuple[str, int, int]]:
         """Name, number of admitted updates and highest sequence of every device."""
-        with self._named_errors():
+        with named_errors(self._path):
             return self._db.execute(
                 "SELECT name, COUNT(CASE status WHEN 0 THEN 1 END), COALESCE(MAX(sequence), 0)"
                 " FROM devices LEFT JOIN updates ON device=name GROUP BY name ORDER BY name"
@@ -126,13 +127,13 @@ class Ledger:
 
     def refusals(self) -> dict[str, int]:
         """How many messages were refused, by reason."""
-        with self._named_errors():
+        with named_errors(self._path):
             rows = self._db.execute("SELECT status, count FROM refusals ORDER BY status").fetchall()
         return {Refusal(status).word: count for status, count in rows}
 
     def waiting(self, base_version: int) -> tuple[list[tuple[str, bytes]], float | None]:
         """The newest admitted update of each device for `base_version`, by name; and when the first one came."""
-        with self._named_errors():
+        with named_errors(self._path):
             rows = self._db.execute(
                 "SELECT device, plain, MAX(sequence) FROM updates WHERE base_version=? AND status=0"
                 " GROUP BY device ORDER BY device",
@@ -154,7 +155,7 @@ class Ledger:
 
     def versions(self) -> list[Version]:
         """Every version, oldest first."""
-        with self._named_errors():
+        with named_errors(self._path):
             return [Version(*row) for row in self._db.execute("SELECT * FROM versions ORDER BY version")]
 
     def latest(self) -> Version | None:
@@ -163,31 +164,13 @@ class Ledger:
         return None if row is None else Version(*row)
 
     def _one(self, statement: str, *values: object) -> Any:
-        with self._named_errors():
+        with named_errors(self._path):
             return self._db.execute(statement, values).fetchone()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._named_errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise StateLocked(f"{self._path} is in use by another process; try again") from None
-            raise StateUnwritable(f"{self._path} can't be used ({error}); check space and permissions") from None
-        except sqlite3.DatabaseError as error:
-            raise StateCorrupt(f"{self._path} is damaged ({error}); restore it from a backup") from None
+        with named_errors(self._path), transaction(self._db) as db:
+            yield db
 
 
 def _count(db: sqlite3.Connection, reason: Refusal) -> None:

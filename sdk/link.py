@@ -85,7 +85,7 @@ def sync(
         with _client(enrolment, state.folder, deadline) as (client, events):
             try:
                 client.connect(
-                    enrolment.host, enrolment.port, KEEPALIVE_SECONDS, clean_start=fresh, properties=_session()
+                    enrolment.host, enrolment.port, KEEPALIVE_SECONDS, clean_start=fresh, properties=session()
                 )
                 client.loop_start()
                 end = _converse(exchange, client, events, wait_version, deadline, patient=fresh)
@@ -281,7 +281,8 @@ def tls_context(tls: Tls, folder: Path) -> ssl.SSLContext:
     return context
 
 
-def _session() -> Properties:
+def session() -> Properties:
+    """A session that outlives the connection, and a bound on what may come in one packet."""
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = SESSION_SECONDS
     properties.MaximumPacketSize = cose.MAX_MESSAGE_BYTES + 1024

@@ -17,12 +17,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tasuki.sdk.database import named_errors, transaction
 from tasuki.sdk.errors import (
     Refusal,
     Refused,
-    StateCorrupt,
-    StateError,
-    StateLocked,
     StateMismatch,
     StateNewer,
     StateUnwritable,
@@ -71,7 +69,7 @@ class State:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StateUnwritable(f"{self.folder} can't be made: {error.strerror}") from None
-        with self._named_errors():
+        with named_errors(self.folder / DATABASE):
             self._db = sqlite3.connect(
                 self.folder / DATABASE, timeout=0.0, isolation_level=None, check_same_thread=False
             )
@@ -214,37 +212,8 @@ class State:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._named_errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.ProgrammingError as error:
-            raise StateError(f"{self.folder} can't be used ({error}); open it again") from None
-        except sqlite3.OperationalError as error:
-            raise _operational(self.folder, error) from None
-        except sqlite3.DatabaseError as error:
-            raise StateCorrupt(
-                f"{self.folder / DATABASE} is damaged ({error}); restore a copy, or remove it to start anew"
-            ) from None
-
-
-def _operational(folder: Path, error: sqlite3.OperationalError) -> Exception:
-    words = str(error)
-    if "locked" in words:
-        return StateLocked(f"{folder} is open in another process; stop that one first")
-    if "malformed" in words or "no such" in words:
-        return StateCorrupt(f"{folder / DATABASE} is damaged ({words}); restore a copy, or remove it to start anew")
-    return StateUnwritable(f"{folder} can't be written ({words}); check space and permissions")
+        with self._lock, named_errors(self.folder / DATABASE), transaction(self._db) as db:
+            yield db
 
 
 def _number(db: sqlite3.Connection, key: str) -> int:
