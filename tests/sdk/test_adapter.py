@@ -38,7 +38,9 @@ def test_fit_finds_what_an_independent_solver_finds(seed: int, strength: float |
     anchor, data = problem(seed)
     ours = adapter.fit(anchor, *data, strength).joined.astype(np.float64)
     theirs = minimize(
-        lambda flat: objective(flat.reshape(ours.shape), anchor, data, strength), anchor.joined.ravel(), method="BFGS"
+        lambda flat: objective(flat.reshape(ours.shape), anchor, data, strength),
+        anchor.joined.astype(np.float64).ravel(),
+        method="BFGS",
     )
     assert objective(ours, anchor, data, strength) <= theirs.fun + 1e-3 * max(1.0, theirs.fun)
 
