@@ -112,7 +112,7 @@ def test_every_ascii_word_has_pieces(parts: Split, taught: tuple[TeacherHead, np
     assert 1 not in tokenizer.pieces(b"zyxwv q9 conservatory 42 kitchen")
 
 
-def test_quick_build_gives_a_device_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_build_gives_a_device_that_answers(tmp_path: Path) -> None:
     """The whole of converter on real texts and the real teacher, smaller."""
     made = build.build(build.TUNING_SPLIT, quick=True)
     assert made.figures["artifact_bytes"] == made.artifact.stat().st_size <= 400_000
