@@ -14,7 +14,6 @@ from tasuki.sdk.adapter import Floats, Head
 from tasuki.sdk.artifact import Artifact
 from tasuki.sdk.errors import InputError
 from tasuki.sdk.runtime import Body
-from tasuki.sdk.tokenizer import Tokenizer
 
 MAX_TEXTS: Final = 20_000
 
@@ -60,7 +59,7 @@ def read(path: Path, labels: Sequence[str]) -> list[tuple[str, str]]:
 
 def embed(artifact: Artifact, rows: Sequence[tuple[str, str]]) -> HeldOut:
     """Run the frozen body once over the held-out texts."""
-    tokenizer = Tokenizer(artifact.vocabulary, artifact.tokens)
+    tokenizer = artifact.tokenizer()
     body = Body(artifact.model, artifact.outputs)
     features, base = zip(*(body.run(tokenizer.encode(text)) for text, _ in rows), strict=True)
     targets = np.array([artifact.labels.index(label) for _, label in rows])

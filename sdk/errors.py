@@ -8,7 +8,9 @@
     ├── ArtifactError             the `.tflite` file
     │   ├── ArtifactMissing
     │   ├── ArtifactForeign       not one of ours
-    │   └── ArtifactCorrupt       truncated or altered
+    │   ├── ArtifactCorrupt       truncated or altered
+    │   ├── ArtifactUnsigned      a signature is wanted, and there is none
+    │   └── ArtifactForged        the signature is not by the trusted key
     ├── StateError                the state directory of a device or a gateway
     │   ├── StateLocked           another process has it
     │   ├── StateCorrupt
@@ -23,6 +25,10 @@
     ├── Refused                   a message that was not accepted; `reason` says why
     ├── SourceUnavailable         a package with a model or texts that can't be had
     ├── ConversionError           a student that can't become a full-int8 artifact
+    │   ├── CheckpointMissing     a published model, or a file of it, that is not there
+    │   ├── CheckpointCorrupt     truncated, contradictory, or not finite
+    │   ├── CheckpointUnsupported a family, field or format that this version doesn't convert
+    │   └── TextsInvalid          a file of texts that can't be used
     ├── MissingExtra              this room's packages are not installed
     └── NotAvailable              not in this version
 
@@ -70,11 +76,23 @@ class ArtifactMissing(ArtifactError):
 
 
 class ArtifactForeign(ArtifactError):
-    """The file is not a Tasuki artifact (no flatbuffer, no manifest, or a newer format)."""
+    """The file is not a Tasuki artifact that this version reads (no flatbuffer, no manifest, or another format)."""
 
 
 class ArtifactCorrupt(ArtifactError):
     """The file is truncated, or a part is not what the manifest says."""
+
+
+class ArtifactUnsigned(ArtifactError):
+    """A trusted key was given, and the artifact has no signature."""
+
+    exit_code = 77
+
+
+class ArtifactForged(ArtifactError):
+    """The manifest was altered after it was signed, or another key signed it."""
+
+    exit_code = 77
 
 
 class StateError(TasukiError):
@@ -185,6 +203,24 @@ class ConversionError(TasukiError):
     """The student can't become a full-int8 artifact."""
 
     exit_code = 65
+
+
+class CheckpointMissing(ConversionError):
+    """There is no such checkpoint, or it lacks a file."""
+
+    exit_code = 66
+
+
+class CheckpointCorrupt(ConversionError):
+    """The checkpoint's file is truncated, contradicts itself or its config, or has weights that are not finite."""
+
+
+class CheckpointUnsupported(ConversionError):
+    """The checkpoint is of a family, or has a field or format, that this version doesn't convert."""
+
+
+class TextsInvalid(ConversionError):
+    """A file of texts is missing, empty, unreadable or not fit for its use; the message names file and line."""
 
 
 class MissingExtra(TasukiError):

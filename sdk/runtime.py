@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,14 @@ from tasuki.sdk.errors import ArtifactCorrupt, MissingExtra
 
 Floats = NDArray[np.float32]
 RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which of the model's outputs are the features, by ascending depth, and which the base logits."""
+
+    features: tuple[int, ...]
+    logits: int
 
 
 def load_interpreter() -> tuple[str, Any]:
@@ -24,9 +33,12 @@ def load_interpreter() -> tuple[str, Any]:
 
 
 class Body:
-    """The frozen int8 body. Not thread-safe: an interpreter has one set of buffers."""
+    """The frozen body: ids in, features and base logits out. Not thread-safe: an interpreter has one set of buffers.
 
-    def __init__(self, model: bytes, outputs: Mapping[str, int], threads: int = 1) -> None:
+    Outputs are int8 or int16, which are dequantised, or float32. Raises ArtifactCorrupt, MissingExtra.
+    """
+
+    def __init__(self, model: bytes, outputs: Outputs, threads: int = 1) -> None:
         self.runtime, interpreter = load_interpreter()
         # The interpreter reads the flatbuffer in place.
         self._model = model
@@ -35,37 +47,61 @@ class Body:
             self._interpreter.allocate_tensors()
             (ids,) = self._interpreter.get_input_details()
             details = self._interpreter.get_output_details()
+            if ids["dtype"] is not np.int32 or len(ids["shape"]) != 2 or ids["shape"][0] != 1:
+                raise ValueError("the input is not int32 [1, tokens]")
             self._ids: int = ids["index"]
             self.tokens = int(ids["shape"][1])
-            self._features = _Output(details[outputs["features"]])
-            self._logits = _Output(details[outputs["logits"]])
+            self._features = [_Output(details[output]) for output in outputs.features]
+            self._logits = _Output(details[outputs.logits])
         except (ValueError, RuntimeError, IndexError) as error:
             raise ArtifactCorrupt(f"{self.runtime} can't load the model: {error}") from None
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Number of features of each depth."""
+        return tuple(output.width for output in self._features)
+
+    @property
     def shape(self) -> tuple[int, int]:
-        """Number of features and of base logits."""
-        return self._features.width, self._logits.width
+        """Number of all features and of base logits."""
+        return sum(self.widths), self._logits.width
 
     def run(self, ids: NDArray[np.int32]) -> tuple[Floats, Floats]:
-        """Features float32 [d] and base logits float32 [C] of `ids` int32 [tokens]."""
-        self._interpreter.set_tensor(self._ids, ids[None])
-        self._interpreter.invoke()
-        return self._features.read(self._interpreter), self._logits.read(self._interpreter)
+        """Features float32 [d], of all depths in their order, and base logits float32 [C] of `ids` int32 [tokens].
+
+        Raises ArtifactCorrupt if the model can't be run on them.
+        """
+        try:
+            self._interpreter.set_tensor(self._ids, ids[None])
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise ArtifactCorrupt(f"{self.runtime} can't run the model: {error}") from None
+        features = np.concatenate([output.read(self._interpreter) for output in self._features])
+        return features, self._logits.read(self._interpreter)
 
 
 class _Output:
-    """One int8 output and how to turn it into float32."""
+    """One output [1, width] and how to turn it into float32."""
 
     def __init__(self, detail: Mapping[str, Any]) -> None:
-        if detail["dtype"] is not np.int8:
-            raise ValueError(f"output {detail['name']} is not int8")
+        name, shape = detail["name"], detail["shape"]
+        if len(shape) != 2 or shape[0] != 1:
+            raise ValueError(f"output {name} is not of the shape [1, width]")
         self._index: int = detail["index"]
-        self.width = int(detail["shape"][-1])
+        self.width = int(shape[1])
+        self._float = detail["dtype"] is np.float32
+        if self._float:
+            return
         scale, zero = detail["quantization"]
+        if detail["dtype"] not in (np.int8, np.int16) or not 0 < scale < np.inf:
+            raise ValueError(f"output {name} is neither int8 nor int16 with a scale, nor float32")
         self._scale = np.float32(scale)
         self._zero = np.float32(zero)
 
     def read(self, interpreter: Any) -> Floats:
         raw = interpreter.get_tensor(self._index)[0].astype(np.float32)
-        return np.asarray((raw - self._zero) * self._scale, np.float32)
+        if not self._float:
+            return np.asarray((raw - self._zero) * self._scale, np.float32)
+        if not np.isfinite(raw).all():
+            raise ArtifactCorrupt("the model gives a value that is not finite")
+        return np.asarray(raw, np.float32)

@@ -17,8 +17,9 @@ TINY_WORDS = (
 def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real artifact of a very small student with random weights: 8 tokens, 16 features, 4 labels."""
     from tasuki.converter import pack, student
-    from tasuki.converter.quantise import quantise
-    from tasuki.sdk.runtime import Body
+    from tasuki.converter.compile import compile_graphs
+    from tasuki.sdk.artifact import MOMENT, VOCABULARY
+    from tasuki.sdk.runtime import Body, Outputs
     from tasuki.sdk.tokenizer import Tokenizer
 
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -30,16 +31,22 @@ def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = Tokenizer(pieces, shape.tokens)
     texts = [" ".join(rng.choice(TINY_WORDS, rng.integers(2, 7))) for _ in range(64)]
     ids = np.stack([tokenizer.encode(text) for text in texts])
-    made = quantise(shape, weights, ids)
-    body = Body(made.model, made.outputs)
+    made = compile_graphs({"classify": student.lower(shape, weights)}, {"ids": ids}, np.ones(ids.shape, np.bool_))
+    outputs = Outputs((made.outputs["features.1"],), made.outputs["logits"])
+    body = Body(made.model, outputs)
     features = np.stack([body.run(row)[0] for row in ids])
     about = {
-        "name": "tiny", "task": "classify", "tier": "mcu", "tokens": 8, "features": 16, "labels": list(TINY_LABELS),
-        "outputs": made.outputs, "adapter_kinds": ["head"], "rounding": "tflm", "temperature": 1.0,
-        "operators": list(made.operators), "seed": 7, "origin": {}, "accuracy": {},
+        "name": "tiny", "task": "classify", "tier": "mcu", "tokens": 8, "pad": 0, "labels": list(TINY_LABELS),
+        "features": [{"depth": 1, "width": 16, "output": outputs.features[0]}],
+        "logits": {"output": outputs.logits, "width": 4}, "adapter_kinds": ["head"], "rounding": "tflm",
+        "activations": "int8", "temperature": 1.0, "conformal": [[0.1, 0.9]], "operators": list(made.operators),
+        "shapes": {"ids": [1, 8], "features": [1, 16], "logits": [1, 4]}, "calibration": {"texts": 64},
+        "origin": [{"file": "seed 7", "sha256": "00" * 32, "licence": "Apache-2.0", "origin": "random weights"}],
+        "accuracy": {"nothing was learned": 0.25}, "notes": {"seed": 7},
     }  # fmt: skip
     path = tmp_path_factory.mktemp("artifact") / "tiny.tflite"
-    pack.write(path, pack.pack(made.model, pieces, pack.second_moment(features), about))
+    parts = {VOCABULARY: pack.vocabulary_bytes(pieces), MOMENT: pack.moment_bytes(pack.second_moment(features))}
+    pack.write(path, pack.pack(made.model, parts, about))
     return path
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasuki.converter import build, distil, pack
+from tasuki.converter import build, distil, pack, student
+from tasuki.converter.compile import compile_graphs
 from tasuki.converter.distil import Recipe, TeacherHead
 from tasuki.converter.homes import Split, split
-from tasuki.converter.quantise import quantise
 from tasuki.sdk import Device, artifact
 from tasuki.sdk.errors import ConversionError
-from tasuki.sdk.runtime import Body
+from tasuki.sdk.runtime import Body, Outputs
 from tasuki.sdk.tokenizer import Tokenizer
 
 TINY = Recipe(epochs=1, batch=64, vocabulary=200, tokens=8, shape={"width": 16, "layers": 1, "heads": 2, "inner": 32})
@@ -68,11 +68,12 @@ def test_int8_answers_as_float_does_and_micro_as_litert(parts: Split, taught: tu
     trained = distil.distil(parts, *taught, TINY, silent)
     tokenizer = trained.tokenizer
     ids = np.stack([tokenizer.encode(c.text) for c in parts.public[:100]])
-    made = quantise(trained.shape, trained.weights, ids)
+    graph = student.lower(trained.shape, trained.weights)
+    made = compile_graphs({"classify": graph}, {"ids": ids}, np.ones(ids.shape, np.bool_))
     assert set(made.operators) <= {
         "ADD", "BATCH_MATMUL", "FULLY_CONNECTED", "GATHER", "MEAN", "MUL", "RESHAPE", "SOFTMAX", "TANH", "TRANSPOSE",
     }  # fmt: skip
-    body = Body(made.model, made.outputs)
+    body = Body(made.model, Outputs((made.outputs["features.1"],), made.outputs["logits"]))
     wanted = distil.float_logits(trained, [c.text for c in parts.public[:100]])
     got = np.stack([body.run(row)[1] for row in ids])
     assert np.corrcoef(wanted.ravel(), got.ravel())[0, 1] > 0.98

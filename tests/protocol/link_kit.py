@@ -22,6 +22,7 @@ from tasuki.sdk.enrolment import Enrolment, Tls
 from tasuki.sdk.envelope import HYBRID, Context
 from tasuki.sdk.errors import Refusal, Refused
 from tasuki.sdk.receipt import Receipt
+from tasuki.sdk.runtime import Outputs
 from tasuki.sdk.state import State
 from tasuki.sdk.update import Update
 
@@ -29,7 +30,7 @@ PATIENCE = 20.0
 KEY, GATEWAY, FORMER = signing("device"), signing("gateway"), signing("former gateway")
 PARTS = Artifact(
     hash=ARTIFACT, size=0, model=b"", manifest={}, labels=LABELS, tokens=8, features=WIDTH, temperature=1.0,
-    outputs={"features": 0, "logits": 1}, vocabulary=("[PAD]", "[UNK]"), moment=np.eye(WIDTH + 1, dtype=np.float32),
+    outputs=Outputs((0,), 1), vocabulary=("[PAD]", "[UNK]"), moment=np.eye(WIDTH + 1, dtype=np.float32),
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hpke_oracle import AEAD_CHACHA20_POLY1305, KDF_HKDF_SHA256, KEM_HYBRID, KEM_X25519
 
-from tasuki.sdk import artifact, codec, cose, device, downlink, enrolment, link, tokenizer, update
+from tasuki.sdk import artifact, codec, cose, device, downlink, enrolment, link, manifest, tokenizer, update
 from tasuki.sdk.envelope import HYBRID, X25519
 from tasuki.sdk.errors import Refusal
 
@@ -42,15 +42,15 @@ def test_bounds() -> None:
         size >> 20 for size in (artifact.MAX_MODEL_BYTES, artifact.MAX_PART_BYTES, artifact.MAX_MANIFEST_BYTES)
     ]
     assert "model {} MiB parts {} MiB each manifest {} MiB".format(*mebibytes) in text
-    (count,) = {artifact.MAX_LABELS, artifact.MAX_FEATURES, artifact.MAX_TOKENS, codec.MAX_ROWS, codec.MAX_COLUMNS}
+    (count,) = {manifest.MAX_LABELS, manifest.MAX_FEATURES, manifest.MAX_TOKENS, codec.MAX_ROWS, codec.MAX_COLUMNS}
     assert f"| labels features tokens | {count} each |" in text
     assert f"more than {tokenizer.MAX_WORD_BYTES} bytes" in section("Tokenizer")
     assert f"outlives it by {link.SESSION_SECONDS // 86400} days" in section("Topics and sessions")
 
 
 def test_formats() -> None:
-    assert (artifact.FORMAT, update.FORMAT, downlink.FORMAT, enrolment.FORMAT) == (1, 1, 1, 1)
-    assert "All formats here are number **1**" in " ".join(SPEC.split())
+    assert (manifest.FORMAT, update.FORMAT, downlink.FORMAT, enrolment.FORMAT) == (2, 1, 1, 1)
+    assert "The artifact's format is number **2**, all others are number **1**" in " ".join(SPEC.split())
 
 
 def test_the_kem_of_the_hybrid_names_its_drafts() -> None:

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import artifact_kit as kit
 import numpy as np
 import pytest
 
-from tasuki.sdk import Device, runtime
+from tasuki.converter import pack
+from tasuki.sdk import Device, artifact, runtime
 from tasuki.sdk.errors import (
     ArtifactCorrupt,
+    ArtifactForeign,
     BrokerUnreachable,
     EmptyText,
     InputError,
@@ -172,7 +175,7 @@ print(json.dumps([int(peak[0]) * 1024 / 1e6, sorted({m.split(".")[0] for m in sy
 def test_own_labels_have_no_part_in_what_travels(tiny_artifact: Path, tmp_path: Path) -> None:
     """The sealed update is the same, whatever was learned under labels of the device's own."""
     from tasuki.aggregator import fleet
-    from tasuki.sdk import artifact, cose, enrolment, envelope, keys, update
+    from tasuki.sdk import cose, enrolment, envelope, keys, update
 
     held_out = tmp_path / "held-out.jsonl"
     held_out.write_text('{"text": "turn on the light", "label": "light_on"}\n')
@@ -198,3 +201,10 @@ def test_own_labels_have_no_part_in_what_travels(tiny_artifact: Path, tmp_path: 
     assert update.decode(opened[0], parts.labels, parts.features).samples == 2
     assert b"cosy" not in opened[1]
     assert b"movie" not in opened[1]
+
+
+def test_a_causal_model_is_no_device(tmp_path: Path) -> None:
+    words = {artifact.VOCABULARY: kit.parts()[artifact.VOCABULARY]}
+    (tmp_path / "model.tflite").write_bytes(pack.pack(kit.MODEL, words, kit.causal()))
+    with pytest.raises(ArtifactForeign, match="causal"):
+        Device.open(tmp_path / "model.tflite", state=tmp_path / "state")
