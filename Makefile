@@ -21,6 +21,11 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
+$(VENV)/oracle.stamp: $(VENV)/dev.stamp
+	@echo "Installing the independent implementations for the slow tests into $(VENV) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[oracle]'
+	touch $@
+
 demo: $(VENV)/demo.stamp  ## teacher to student to fleet and back; prints the path of report.html
 	$(BIN)/tasuki demo
 
@@ -38,7 +43,7 @@ lint: $(VENV)/dev.stamp  ## ruff, mypy --strict and the import rules
 	MYPYPATH=$(VENV)/typing $(BIN)/mypy $(addprefix -p ,$(ROOMS))
 	$(BIN)/lint-imports
 
-check-all: lint  ## lint and every test, the slow ones and those against Mosquitto too
+check-all: lint $(VENV)/oracle.stamp  ## lint and every test, the slow ones and those against Mosquitto too
 	$(BIN)/python -m pytest
 
 docs: $(VENV)/dev.stamp  ## the reference, from the docstrings

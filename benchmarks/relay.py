@@ -1,7 +1,6 @@
 """The relay benchmark: real teacher, distilled int8 student, broker, gateway and homes, each a process of its own."""
 
 import json
-import platform
 import queue
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import IO, Any, Final
 
 from tasuki.aggregator import fleet
 from tasuki.aggregator.broker import EmbeddedBroker
-from tasuki.benchmarks import arms
+from tasuki.benchmarks import arms, provenance
 from tasuki.converter.build import REPORTED_SPLIT, Built, build, recipe
 from tasuki.converter.distil import Progress
 from tasuki.converter.homes import Command, Home, Split, homes, split
@@ -57,10 +56,7 @@ def run(plan: Plan, out: Path, progress: Progress, first_seed: int = FIRST_SEED)
         measured = _one_seed(plan, parts, built, fleet_homes, seed, progress)
         results.append({"seed": seed, **measured, **arms.central(parts, built.artifact, fleet_homes)})
     figures = arms.summary(results, built.figures)
-    figures["seed"] = first_seed
-    figures["seconds"] = round(time.monotonic() - began, 1)
-    figures["machine"] = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-    figures["commit"] = _commit()
+    figures |= provenance.stamp(began, first_seed)
     figures["plan"] = {
         "homes": plan.homes,
         "rounds": plan.rounds,
@@ -200,14 +196,3 @@ def _processes(folder: Path, artifact: Path, parts: Split, fleet_homes: Sequence
 
 def _row(command: Command, own: Sequence[str]) -> dict[str, Any]:
     return {"text": command.text, "label": command.label, "own": command.label in own}
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"

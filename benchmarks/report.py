@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasuki.benchmarks import plots
 
@@ -21,7 +21,7 @@ def write(figures: dict[str, Any], out: Path) -> Path:
     """Write `out`/report.html and return its path."""
     environment = Environment(
         loader=PackageLoader("tasuki.benchmarks", "."),
-        autoescape=select_autoescape(),
+        autoescape=True,
         undefined=StrictUndefined,
     )
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"

@@ -201,7 +201,11 @@ def _header(file: Path) -> tuple[int, dict[str, Any]]:
         raise CheckpointCorrupt(f"{file.name} is not whole: {short(str(error))}; download it again") from error
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        entries: dict[str, Any] = json.loads(stream.read(length))
+        pairs = json.loads(stream.read(length), object_pairs_hook=list)
+    # Of two entries with one name, the library may have checked the other.
+    entries = {name: dict(entry) for name, entry in pairs}
+    if len(entries) != len(pairs):
+        raise CheckpointCorrupt(f"{file.name} is not whole: a tensor is there twice; download it again")
     entries.pop("__metadata__", None)
     return 8 + length, entries
 

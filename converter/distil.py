@@ -1,215 +1,154 @@
-"""Distillation: the student learns from the teacher's soft targets and sentence embeddings, and from the labels.
+"""Distillation of a classifier: from a teacher and texts to a trained float student.
 
-Three losses (Hinton et al. 2015; Romero et al. 2015; Jiao et al. 2020):
-
-    hard     cross entropy with the labels
-    soft     cross entropy with the teacher's distribution at temperature T, times T^2
-    feature  squared distance of a linear image of the student's features to the teacher's unit embeddings
-
-The linear image exists only during training. The feature loss keeps in the features what the public labels do not need
-and a home's own labels will.
+The teacher reads the texts, and new ones made of them (`lessons`); the student learns from what it says and from the
+labels (`losses`, `training`), then with simulated integers (`qat`), if that is better on held-out text.
 """
 
-import json
+import hashlib
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
-from tasuki.converter import student, teacher, vocabulary
-from tasuki.converter.homes import Command, Split
-from tasuki.converter.student import Floats, StudentShape
-from tasuki.sdk.errors import ConversionError
-from tasuki.sdk.tokenizer import UNKNOWN, Tokenizer
+from tasuki.converter import assemble, lessons, qat, student, teacher, training, vocabulary
+from tasuki.converter.data import SMART_HOME, Data, find_data, smart_home, user_texts
+from tasuki.converter.graph import Floats
+from tasuki.converter.lessons import Taught
+from tasuki.converter.open_checkpoint import open_checkpoint
+from tasuki.converter.recipe import Recipe
+from tasuki.converter.student import StudentShape
+from tasuki.converter.student_convert import classifier
+from tasuki.converter.student_folder import Student, float_logits, is_student, load, run, save
+from tasuki.converter.teacher import Teacher
+from tasuki.converter.texts import Texts
+from tasuki.converter.training import Lesson, Trained, score
+from tasuki.sdk.console import Progress
 
-Progress = Callable[[str, int, int, str], None]
+__all__ = [
+    "SMART_HOME", "Data", "Progress", "Recipe", "Student", "StudentShape", "accuracy", "distil", "find_data",
+    "find_teacher", "float_logits", "load", "of_student", "save", "smart_home", "user_texts",
+]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a student is trained; chosen on split seed 1000. `quick` runs use fewer epochs and sentences."""
-
-    seed: int = 0
-    epochs: int = 30
-    batch: int = 128
-    rate: float = 2e-3
-    decay: float = 0.01
-    temperature: float = 2.0
-    soft: float = 0.5
-    hard: float = 0.5
-    feature: float = 2.0
-    dropped_words: float = 0.06
-    vocabulary: int = 1408
-    tokens: int = 20
-    per_template: int = 40
-    shape: dict[str, int] = field(default_factory=dict)
+_STANDINGS: Final = (".training.npz", ".tuning.npz")
+# Texts that go with a student: for calibration, the second moment of its features, and the n-grams beside it.
+_KEPT: Final = 20000
 
 
-QUICK = Recipe(epochs=10, per_template=8)
+def find_teacher(which: str | Path) -> Teacher:
+    """`minilm`, the folder of a published checkpoint of the BERT family, or that of a student of ours.
+
+    Raises SourceUnavailable, CheckpointMissing, CheckpointCorrupt, CheckpointUnsupported.
+    """
+    if is_student(Path(which)):
+        return of_student(load(Path(which)))
+    return teacher.of_checkpoint(*open_checkpoint(str(which)))
 
 
-@dataclass(frozen=True)
-class Student:
-    """A trained float student with all that the conversion needs."""
+def of_student(trained: Student) -> Teacher:
+    """A student of ours as a teacher: its features of the last layer are its embeddings."""
 
-    shape: StudentShape
-    weights: dict[str, Floats]
-    vocabulary: tuple[str, ...]
-    labels: tuple[str, ...]
-    recipe: Recipe
-    split_seed: int
+    def read(texts: Sequence[str], progress: Callable[[int, int], None]) -> tuple[Floats, Floats]:
+        features, logits = run(trained, texts)
+        progress(len(texts), len(texts))
+        return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9), logits
 
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return Tokenizer(self.vocabulary, self.shape.tokens)
+    digest = hashlib.sha256(b"".join(value.tobytes() for _, value in sorted(trained.weights.items()))).hexdigest()
+    origin = {"file": trained.name, "sha256": digest, "licence": "unknown", "origin": "a distilled student"}
+    pieces, table = trained.vocabulary[2:], trained.weights["pieces"][2:]
+    return Teacher(trained.name, trained.labels, pieces, table, origin, read)
 
 
-@dataclass(frozen=True)
-class TeacherHead:
-    """The teacher's classifier on its embeddings: `weight` [labels, 384], `bias` [labels]."""
+def distil(
+    who: Teacher, data: Data, shape: StudentShape, recipe: Recipe, progress: Progress, work: Path | None = None,
+    tier: str = "mcu",
+) -> Student:  # fmt: skip
+    """A student of `shape`, of which `vocabulary` is the most pieces it may have and `labels` is found out.
 
-    weight: Floats
-    bias: Floats
-
-    def logits(self, embeddings: Floats) -> Floats:
-        return np.asarray(embeddings @ self.weight.T + self.bias, np.float32)
-
-
-def train_teacher(split: Split, progress: Progress) -> tuple[TeacherHead, Floats]:
-    """The teacher's head, trained on the public commands; and their embeddings [n, 384]."""
-    texts = [command.text for command in split.public]
-    embeddings = teacher.embed(texts, lambda done, total: progress("teacher reads", done, total, ""))
-    progress("teacher's head", 0, 1, "")
-    head = LogisticRegression(C=30.0, max_iter=300).fit(embeddings, targets(split.public, split.labels))
-    progress("teacher's head", 1, 1, "")
-    return TeacherHead(head.coef_.astype(np.float32), head.intercept_.astype(np.float32)), embeddings
-
-
-def targets(commands: Sequence[Command], labels: Sequence[str]) -> NDArray[np.int64]:
-    """Indices into `labels`."""
-    rows = {label: row for row, label in enumerate(labels)}
-    return np.array([rows[command.label] for command in commands], np.int64)
-
-
-def distil(split: Split, head: TeacherHead, embeddings: Floats, recipe: Recipe, progress: Progress) -> Student:
-    """Train a student on the split's public commands. The same arguments give the same weights on the same machine."""
-    tf.config.experimental.enable_op_determinism()
-    tf.keras.utils.set_random_seed(recipe.seed)
-    texts = [command.text for command in split.public]
-    pieces = vocabulary.prune(texts, recipe.vocabulary)
-    shape = StudentShape(len(pieces), recipe.tokens, len(split.labels), **recipe.shape)
-    tokenizer = Tokenizer(pieces, shape.tokens)
-    ids = np.stack([tokenizer.encode(text) for text in texts])
-    first = 0.5 * vocabulary.embeddings(pieces, shape.width)
-    start = student.initial(shape, first, recipe.seed)
-    data = (ids, targets(split.public, split.labels), head.logits(embeddings), embeddings)
-    weights = _train(shape, start, data, recipe, progress)
-    return Student(shape, weights, tuple(pieces), split.labels, recipe, split.seed)
-
-
-def _train(
-    shape: StudentShape, start: dict[str, Floats], data: tuple[Any, ...], recipe: Recipe, progress: Progress
-) -> dict[str, Floats]:
-    rng = np.random.default_rng(recipe.seed)
-    variables = {name: tf.Variable(value, name=name) for name, value in start.items()}
-    image = tf.Variable((rng.standard_normal((teacher.WIDTH, shape.width)) / 10).astype(np.float32))
-    trained = [*variables.values(), image]
-    first = [tf.Variable(tf.zeros_like(v)) for v in trained]
-    second = [tf.Variable(tf.zeros_like(v)) for v in trained]
-
-    @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
-    def step(
-        ids: tf.Tensor,
-        labels: tf.Tensor,
-        soft: tf.Tensor,
-        embeddings: tf.Tensor,
-        rate: tf.Tensor,
-        count: tf.Tensor,
-    ) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            features, logits = student.forward(shape, variables, ids)
-            warm = recipe.temperature
-            softly = tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(soft / warm), logits / warm)
-            hard = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            apart = tf.reduce_sum((tf.matmul(features, image, transpose_b=True) - embeddings) ** 2, -1)
-            loss = tf.reduce_mean(recipe.soft * warm**2 * softly + recipe.hard * hard + recipe.feature * apart)
-        slopes = [tf.convert_to_tensor(slope) for slope in tape.gradient(loss, trained)]
-        clip = tf.minimum(1.0, 1.0 / (tf.linalg.global_norm(slopes) + 1e-6))
-        # AdamW (Loshchilov and Hutter 2019), written out so that XLA compiles it with the rest.
-        for variable, slope, m, v in zip(trained, slopes, first, second, strict=True):
-            m.assign(0.9 * m + 0.1 * clip * slope)
-            v.assign(0.99 * v + 0.01 * tf.square(clip * slope))
-            moved = m / (1 - 0.9**count) / (tf.sqrt(v / (1 - 0.99**count)) + 1e-8)
-            variable.assign_sub(rate * (moved + (recipe.decay * variable if variable.shape.rank == 2 else 0.0)))
-        return loss
-
-    ids, labels, soft, embeddings = data
-    batches = len(ids) // recipe.batch
-    if batches == 0:
-        raise ConversionError(f"{len(ids)} sentences do not fill one batch of {recipe.batch}")
-    steps = recipe.epochs * batches
-    warmup = min(100, max(1, steps // 10))
-    count = 0
-    for _ in range(recipe.epochs):
-        order = rng.permutation(len(ids))[: batches * recipe.batch].reshape(batches, recipe.batch)
-        for rows in order:
-            count += 1
-            rate = recipe.rate * min(1.0, count / warmup) * 0.5 * (1 + np.cos(np.pi * count / steps))
-            noisy = np.where((rng.random((recipe.batch, shape.tokens)) < recipe.dropped_words) & (ids[rows] > 0),
-                             np.int32(UNKNOWN), ids[rows])  # fmt: skip
-            loss = step(noisy, labels[rows], soft[rows], embeddings[rows], tf.constant(rate, tf.float32),
-                        tf.constant(count, tf.float32))  # fmt: skip
-            if count % 20 == 0 or count == steps:
-                progress("student learns", count, steps, f"loss {float(loss):.2f}")
-    return {name: variable.numpy() for name, variable in variables.items()}
-
-
-def float_logits(trained: Student, texts: Sequence[str]) -> Floats:
-    """The float student's logits [n, labels]."""
-    tokenizer = trained.tokenizer
-    ids = np.stack([tokenizer.encode(text) for text in texts])
-    _, logits = student.forward(trained.shape, trained.weights, tf.constant(ids))
-    return np.asarray(logits.numpy(), np.float32)
-
-
-def save(trained: Student, folder: Path) -> None:
-    """Write `student.npz` (arrays only) and `student.json` to `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / ".student.tmp.npz"
-    np.savez(partial, **trained.weights)  # type: ignore[arg-type]
-    partial.replace(folder / "student.npz")
-    about = {
-        "shape": asdict(trained.shape),
-        "vocabulary": trained.vocabulary,
-        "labels": trained.labels,
-        "recipe": asdict(trained.recipe),
-        "split_seed": trained.split_seed,
+    The same arguments give the same weights on the same machine. In `work` the training is kept after each epoch, and
+    one that was interrupted goes on. Raises TextsInvalid, ConversionError.
+    """
+    began = time.perf_counter()
+    school, train, validation = lessons.open_school(who, data.train, data.validation, progress)
+    new = lessons.invent(school, train, data.slots, recipe, progress)
+    rest = school.teach(data.held_out, progress, "teacher reads the rest")
+    pieces = vocabulary.prune(train.texts, shape.vocabulary, who.pieces)
+    shape = replace(shape, vocabulary=len(pieces), labels=len(school.labels))
+    heads = shape.heads if recipe.relation and who.relate and who.table.shape[1] % shape.heads == 0 else 0
+    learn = lessons.lesson(school, [train, new] if new else [train], pieces, shape, heads, progress)
+    hold = lessons.lesson(school, [validation], pieces, shape, 0, progress)
+    start = student.initial(shape, lessons.first_weights(who, pieces, shape.width), recipe.seed)
+    files = [None if work is None else work / name for name in _STANDINGS]
+    trained = training.train(shape, start, learn, hold, recipe, progress, files[0])
+    rows = np.random.default_rng(recipe.seed).permutation(len(train.texts))[:_KEPT]
+    found = Student(
+        name=data.name, tier=tier, shape=shape, weights=trained.weights, vocabulary=tuple(pieces), labels=school.labels,
+        depths=(shape.layers,), recipe=recipe, learned=_labelled(train, school.labels, rows),
+        validation=_labelled(validation, school.labels), held_out=_labelled(rest, school.labels), tests=data.tests,
+        origin=(who.origin, *data.origin), figures={},
+    )  # fmt: skip
+    found, tuned = _tuned(found, trained, learn, hold, progress, files[1])
+    seconds = round(time.perf_counter() - began, 1)
+    taught = {"validation": validation, "held_out": rest}
+    taught |= {name: school.teach(texts, progress, f"teacher reads {name}") for name, texts in data.tests.items()}
+    parts = {"validation": found.validation, "held_out": found.held_out, **data.tests}
+    figures = {
+        "teacher": {name: float(_right(part, part.logits).mean()) for name, part in taught.items()},
+        "student_float": {name: accuracy(found, part) for name, part in parts.items() if part.labels is not None},
+        "texts": len(train.texts),
+        "new_texts": len(new.texts) if new else 0,
+        "epochs": len(trained.loss),
+        "best_epoch": trained.best + 1,
+        "parameters": shape.parameters(),
+        "distil_seconds": seconds,
+        **tuned,
     }
-    partial = folder / ".student.tmp.json"
-    partial.write_text(json.dumps(about, indent=1, sort_keys=True))
-    partial.replace(folder / "student.json")
+    for file in files:
+        if file is not None:
+            file.unlink(missing_ok=True)
+    return replace(found, figures=figures)
 
 
-def load(folder: Path) -> Student:
-    """The student in `folder`. Raises ConversionError if it is not one."""
-    try:
-        about = json.loads((folder / "student.json").read_text())
-        with np.load(folder / "student.npz", allow_pickle=False) as arrays:
-            weights = {name: arrays[name] for name in arrays.files}
-        return Student(
-            StudentShape(**about["shape"]),
-            weights,
-            tuple(about["vocabulary"]),
-            tuple(about["labels"]),
-            Recipe(**about["recipe"]),
-            about["split_seed"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConversionError(
-            f"{folder} holds no student ({error}); make one with `tasuki distil --out {folder}`"
-        ) from None
+def accuracy(found: Student, texts: Texts) -> float:
+    """Share of right answers of the float student on labelled texts. Raises TextsInvalid if it lacks a label."""
+    right = assemble.targets(texts.labels or (), found.labels)
+    return float((float_logits(found, texts.texts).argmax(1) == right).mean())
+
+
+def _tuned(
+    found: Student, trained: Trained, learn: Lesson, hold: Lesson, progress: Progress, file: Path | None
+) -> tuple[Student, dict[str, Any]]:
+    """The student after some epochs with simulated integers, if its real integers then answer more right; figures."""
+    recipe = found.recipe
+    if not recipe.tuning:
+        return found, {"tuned": False}
+    before = classifier(found, _quiet)
+    course = replace(recipe, epochs=recipe.tuning, rate=recipe.tuning_rate, patience=1.0)
+    better = training.train(
+        found.shape, found.weights, learn, hold, course, progress, file, "learns integers",
+        qat.simulate(before.compiled.plan), trained.image,
+    )  # fmt: skip
+    tuned = replace(found, weights=better.weights)
+    scores = [score(made.run(found.validation.texts)[1], hold) for made in (before, classifier(tuned, _quiet))]
+    keep = (scores[1][0], -scores[1][1]) > (scores[0][0], -scores[0][1])
+    told = {"tuned": keep, "validation_int8_before_tuning": scores[0][0], "validation_int8_tuned": scores[1][0]}
+    return tuned if keep else found, told
+
+
+def _right(said: Taught, logits: Floats) -> NDArray[np.bool_]:
+    """Which answers are those of the labels, or the teacher's where there is none."""
+    return np.asarray(logits.argmax(1) == np.where(said.targets >= 0, said.targets, said.logits.argmax(1)))
+
+
+def _quiet(phase: str, done: int, total: int, note: str) -> None:
+    pass
+
+
+def _labelled(said: Taught, labels: tuple[str, ...], rows: NDArray[np.int64] | None = None) -> Texts:
+    """The texts with their labels, the teacher's where they have none; those of `rows` alone."""
+    numbers = np.where(said.targets >= 0, said.targets, said.logits.argmax(1))
+    chosen = range(len(said.texts)) if rows is None else rows
+    return Texts(tuple(said.texts[row] for row in chosen), tuple(labels[numbers[row]] for row in chosen))

@@ -1,4 +1,4 @@
-"""Run a graph in TensorFlow: in float, differentiably (training), or with a hook after each node (simulated integers)."""
+"""Run a graph in TensorFlow: in float, differentiably (training), or with a hook after each node (simulation)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,10 +32,14 @@ def apply(node: Node, x: list[tf.Tensor]) -> tf.Tensor:
             return tf.minimum(x[0], x[1])
         case "RSQRT":
             return tf.math.rsqrt(x[0])
+        case "RELU":
+            return tf.nn.relu(x[0])
         case "TANH":
             return tf.tanh(x[0])
         case "LOGISTIC":
             return tf.sigmoid(x[0])
+        case "GELU":
+            return tf.nn.gelu(x[0], approximate=how["approximate"])
         case "SOFTMAX":
             return tf.nn.softmax(x[0])
         case "GATHER":
@@ -46,6 +50,8 @@ def apply(node: Node, x: list[tf.Tensor]) -> tf.Tensor:
             return tf.transpose(x[0], how["order"])
         case "MEAN":
             return tf.reduce_mean(x[0], how["axis"])
+        case "REDUCE_MAX":
+            return tf.reduce_max(x[0], how["axis"])
         case "CONCATENATION":
             return tf.concat(x, how["axis"])
         case "SLICE":
@@ -53,6 +59,17 @@ def apply(node: Node, x: list[tf.Tensor]) -> tf.Tensor:
         case "QUANTIZE":
             return tf.identity(x[0])
     raise ValueError(f"no operator {node.operator}")
+
+
+def wanted(node: Node, x: list[tf.Tensor]) -> tf.Tensor:
+    """What `node` stands for in the model as published, where it only comes near to it; else its float value.
+
+    A product ``y sigmoid(y)`` with y = `factor` times u stands for `factor` times the GELU of u.
+    """
+    true, factor = node.attributes.get("stands_for"), node.attributes.get("factor", 1.0)
+    if true is None:
+        return apply(node, x)
+    return tf.nn.gelu(x[0] / factor, approximate=true == "gelu_tanh") * factor
 
 
 def run(
@@ -101,9 +118,9 @@ def token_rows(graph: Graph, name: str, value: NDArray[Any], real: NDArray[np.bo
         asking[:, 0] = False
     match graph.layout[name]:
         case "rows":
-            return value.reshape(real.size, -1)[asking.ravel()]
+            return np.asarray(value.reshape(real.size, -1)[asking.ravel()])
         case "heads":
-            return value.transpose(0, 2, 1, 3)[asking]
+            return np.asarray(value.transpose(0, 2, 1, 3)[asking])
         case "scores":
-            return value.transpose(0, 2, 3, 1)[asking[:, :, None] & real[:, None, :]]
+            return np.asarray(value.transpose(0, 2, 3, 1)[asking[:, :, None] & real[:, None, :]])
     return value

@@ -279,12 +279,12 @@ def _tensor(file: str, name: str, content: memoryview, place: _Place, config: Ll
             values = dequantize(raw, place.kind)
     except NotImplementedError as error:
         raise CheckpointUnsupported(f"{file}: tensor {name!r} is {place.kind.name}, which can't be read") from error
-    values = check_finite(file, name, values.astype(np.float32).reshape(place.shape))
+    values = check_finite(file, name, np.asarray(values, np.float32).reshape(place.shape))
     for part, heads in (("q_proj", config.heads), ("k_proj", config.kv_heads)):
         if name.endswith(f"self_attn.{part}.weight"):
             rows, columns = values.shape
             values = values.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
-    return values
+    return np.asarray(values, np.float32)
 
 
 def _tokenizer(fields: Fields, config: LlamaConfig) -> bytes:

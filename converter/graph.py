@@ -1,8 +1,8 @@
 """A model as a list of TFLite operators over named tensors: what every architecture is lowered to.
 
-One definition serves training, calibration, simulation of the integers and the flatbuffer. Operators have TFLite's names
-and semantics. The first axis of an activation is the batch or, where tokens are flattened, batch times tokens; shapes in
-attributes use -1 for it.
+One definition serves training, calibration, simulation of the integers and the flatbuffer. Operators have TFLite's
+names and semantics. The first axis of an activation is the batch or, where tokens are flattened, batch times tokens;
+shapes in attributes use -1 for it.
 """
 
 from collections.abc import Sequence

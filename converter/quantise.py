@@ -1,4 +1,4 @@
-"""A float graph and calibration inputs become integers: one walk through the nodes, each calibrated on what came before.
+"""A float graph and calibration inputs become integers: one walk through the nodes, each after what came before it.
 
 At every node there are two values for the calibration inputs: the float network's, and that of the network quantised up
 to here. Weights are rounded so that the second comes as near to the first as they can (`rounding`); the range of the
@@ -29,7 +29,7 @@ _FIXED: Final = {
     ("TANH", INT8): (1 / 128, 0), ("TANH", INT16): (1 / 32768, 0),
 }  # fmt: skip
 # Operators that move values and leave them as they are.
-_MOVES: Final = {"RESHAPE", "TRANSPOSE", "SLICE", "CONCATENATION"}
+_MOVES: Final = {"RESHAPE", "TRANSPOSE", "SLICE", "CONCATENATION", "REDUCE_MAX"}
 # A score this far below the largest of its row adds nothing to a softmax in steps of 1/256.
 _REACH: Final = 8.0
 # Scores below this are masked (the architectures add -40).
@@ -40,7 +40,7 @@ _JUDGED: Final = 1024
 
 @dataclass(frozen=True)
 class Options:
-    """`wide` makes every activation int16; `adapt` rounds weights by their effect; `ranges` chooses among estimators."""
+    """`wide` makes activations int16; `adapt` rounds weights by their effect; `estimate` chooses among estimators."""
 
     wide: bool = False
     adapt: bool = True
@@ -56,6 +56,25 @@ class Plan:
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     estimators: dict[str, str] = field(default_factory=dict)
 
+    def complete(self, graph: Graph) -> None:
+        """Add the constants of `graph` that the calibrated graph has not: tables of another size, a constant cache.
+
+        What is moved or gathered has the grid of what it becomes, the rest a grid of its own.
+        """
+        for node in graph.nodes:
+            for name in node.inputs:
+                if name not in graph.constants or name in self.constants:
+                    continue
+                value = graph.constants[name]
+                if value.dtype == np.int32:
+                    self.constants[name] = value
+                    continue
+                grid = self.grids[node.output]
+                if node.operator not in _MOVES and node.operator != "GATHER":
+                    grid = grid_of(float(value.min()), float(value.max()), self.types[node.output])
+                self.types[name], self.grids[name] = grid.type, grid
+                self.constants[name] = integers(value, grid)
+
     def section(self, name: str, graph: Graph) -> Section:
         """What `flatbuffer.write` takes."""
         return Section(name, graph, execute.shapes(graph), self.types, self.grids, self.constants)
@@ -70,8 +89,10 @@ def calibrate(
 ) -> Plan:
     """Grids and integers of `graph` for inputs like `feeds`; `real` bool [n, tokens] marks what is not padding.
 
-    Raises ConversionError if a value is not finite.
+    Raises ConversionError if a value is not finite, or there is no token to calibrate on.
     """
+    if not real.any():
+        raise ConversionError("there is no text to calibrate on, or none with a token")
     walk = _Walk(graph, feeds, real, options)
     for number, node in enumerate(graph.nodes):
         walk.step(node)
@@ -89,7 +110,7 @@ def on_grid(value: NDArray[Any], grid: Grid) -> Floats:
 def integers(value: NDArray[Any], grid: Grid) -> NDArray[Any]:
     """The steps of `value` on the grid."""
     low, high = _LIMITS[grid.type]
-    return np.clip(np.rint(value / grid.scale[0]) + grid.zero, low, high).astype(grid.type)
+    return np.asarray(np.clip(np.rint(value / grid.scale[0]) + grid.zero, low, high), grid.type)
 
 
 def grid_of(low: float, high: float, kind: np.dtype[Any]) -> Grid:
@@ -100,6 +121,15 @@ def grid_of(low: float, high: float, kind: np.dtype[Any]) -> Grid:
     scale = np.float32((high - low) / 255)
     zero = int(np.clip(np.rint(-128 - low / scale), -128, 127))
     return Grid(np.array([scale], np.float32), zero, INT8)
+
+
+def _same(a: Grid, b: Grid) -> bool:
+    return (a.type, a.zero, a.scale[0]) == (b.type, b.zero, b.scale[0])
+
+
+def _swish(x: Floats) -> Floats:
+    """What a product with its own sigmoid makes of `x`: far below zero nothing is left, however coarse the steps."""
+    return np.asarray(x / (1 + np.exp(np.minimum(-x, 80.0))), np.float32)
 
 
 class _Walk:
@@ -119,7 +149,7 @@ class _Walk:
                 grid = self.plan.grids[self.graph.cached[name]]
                 self.plan.types[name], self.plan.grids[name] = grid.type, grid
                 self.simulated[name] = on_grid(self.float[name], grid)
-        exact = np.asarray(execute.apply(node, [self.of(self.float, name) for name in node.inputs]))
+        exact = np.asarray(execute.wanted(node, [self.of(self.float, name) for name in node.inputs]))
         if exact.dtype == np.int32:
             self.whole(node, exact)
         else:
@@ -162,34 +192,41 @@ class _Walk:
             self.dense(node)
             return
         for name in node.inputs:
+            if self.plan.types.get(name, INT32) not in (INT32, self.kind(node.output)) and name in self.plan.constants:
+                raise ConversionError(f"{node.output}: {name} is used in int8 and in int16; give each its own name")
             if name in self.graph.constants and name not in self.plan.constants:
                 value = self.graph.constants[name]
                 if value.dtype == np.int32:
                     self.plan.constants[name] = value
                     continue
-                low, high = float(value.min()), float(value.max())
-                if node.operator == "GATHER" and value.ndim == 2 and self.options.estimate:
+                low, high, kind = float(value.min()), float(value.max()), self.kind(node.output)
+                if node.operator == "GATHER" and value.ndim == 2 and self.options.estimate and kind == INT8:
                     low, high = ranges.least_square(ranges.thin(value), 256)
-                grid = grid_of(low, high, self.kind(node.output))
+                grid = grid_of(low, high, kind)
                 self.plan.types[name], self.plan.grids[name] = grid.type, grid
                 self.plan.constants[name] = integers(value, grid)
                 self.simulated[name] = on_grid(value, grid)
 
     def dense(self, node: Node) -> None:
         source, name = node.inputs[:2]
+        if name in self.plan.constants:
+            raise ConversionError(f"{node.output}: {name} is used twice; a dense layer needs weights of its own name")
         weight = self.graph.constants[name]
+        grid = self.plan.grids[source]
+        stride = float(grid.scale[0]) if grid.type == INT8 else np.inf
         bias_name = node.inputs[2] if len(node.inputs) == 3 else None
         bias = self.graph.constants[bias_name] if bias_name else None
         if self.options.adapt and weight.shape[1] > 1:
             # The rows that matter are those of the output: a blind one may read what is not blind.
             inputs, exact = (self.used(node.output, v[source]) for v in (self.simulated, self.float))
             chosen = slice(None, None, max(1, -(-len(inputs) // _ROWS)))
-            rounded = rounding.adaptive(
-                weight, bias, inputs[chosen], exact[chosen] @ weight.T + (0 if bias is None else bias)
-            )
+            parts = [
+                rounding.adaptive(w, b, inputs[chosen], exact[chosen] @ w.T + (0 if b is None else b), stride)
+                for w, b in rounding.blocks(weight, bias)
+            ]
+            rounded = rounding.joined(parts)
         else:
-            rounded = rounding.nearest(weight, bias)
-        grid = self.plan.grids[source]
+            rounded = rounding.nearest(weight, bias, stride)
         step = grid.scale[0] * rounded.scale
         self.plan.constants[name] = rounded.weight
         self.plan.grids[name] = Grid(rounded.scale, 0, INT8)
@@ -206,7 +243,9 @@ class _Walk:
     def grid(self, node: Node, value: NDArray[Any], exact: NDArray[Any]) -> Grid:
         kind, name = self.kind(node.output), node.output
         if node.operator in _MOVES or node.operator == "GATHER":
-            return self.plan.grids[node.inputs[0]]
+            first, *others = (self.plan.grids[x] for x in node.inputs if x in self.plan.grids)
+            if all(_same(other, first) for other in others):
+                return first
         if (node.operator, kind) in _FIXED:
             scale, zero = _FIXED[node.operator, kind]
             return Grid(np.array([scale], np.float32), zero, kind)
@@ -216,7 +255,7 @@ class _Walk:
         if node.attributes.get("masked"):
             seen = truth > _MASKED
             mine, truth = mine[seen], truth[seen]
-        if kind == INT16 or not self.options.estimate:
+        if kind == INT16 or not self.options.estimate or node.attributes.get("minmax"):
             low, high = float(mine.min()), float(mine.max())
             chosen = "minmax"
         else:
@@ -227,19 +266,26 @@ class _Walk:
         return grid_of(low, high, kind)
 
     def floor(self, name: str, scores: NDArray[Any]) -> float:
-        """Below this a masked score counts as nothing."""
-        largest = np.broadcast_to(scores.max(-1, keepdims=True), scores.shape)
-        return float(np.percentile(self.used(name, largest), 0.1)) - _REACH
+        """Below this a masked score counts as nothing. Rows in which all is masked do not matter."""
+        largest = self.used(name, np.broadcast_to(scores.max(-1, keepdims=True), scores.shape))
+        return float(np.percentile(largest[largest > _MASKED], 0.1)) - _REACH
 
     def estimate(self, node: Node, mine: NDArray[Any], exact: NDArray[Any]) -> tuple[str, float, float]:
         if len(mine) < 4:
             return "minmax", float(mine.min()), float(mine.max())
-        step = max(1, len(mine) // (2 * _JUDGED))
-        judged, truth = mine[1::2][::step], exact[1::2][::step]
+        # Not every other row: where texts have an even number of tokens, that would be every other place.
+        seen = np.zeros(len(mine), np.bool_)
+        seen[np.random.default_rng(len(mine)).permutation(len(mine))[::2]] = True
+        rest = np.flatnonzero(~seen)
+        rest = rest[:: max(1, len(rest) // _JUDGED)]
+        judged, truth = mine[rest], exact[rest]
         weight = self.reader(node.output, mine.shape[-1])
+        gated = any("stands_for" in user.attributes for user in self.users.get(node.output, ()))
+        truth = _swish(truth) if gated else truth
         best: tuple[float, str, float, float] | None = None
-        for name, low, high in ranges.candidates(mine[::2], 256):
-            error = on_grid(judged, grid_of(low, high, INT8)) - truth
+        for name, low, high in ranges.candidates(mine[seen], 256):
+            rounded = on_grid(judged, grid_of(low, high, INT8))
+            error = (_swish(rounded) if gated else rounded) - truth
             if weight is not None:
                 error = error.reshape(-1, weight.shape[1]) @ weight.T
             found = (float(np.mean(error.astype(np.float64) ** 2)), name, low, high)

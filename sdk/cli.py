@@ -10,6 +10,7 @@ from tasuki.sdk.errors import MissingExtra, TasukiError
 # Which extra brings what a sub-command needs; None: every installation has it.
 EXTRAS = {
     "demo": "demo",
+    "tiers": "converter",
     "distil": "converter",
     "convert": "converter",
     "key": None,
@@ -49,8 +50,9 @@ class _Rooms(click.Group):
 
 _SUMMARIES = {
     "demo": "The whole relay on this machine: teacher to fleet and back, with a report.",
+    "tiers": "Show which students there are, and the best one under a budget.",
     "distil": "Distil a teacher into a student.",
-    "convert": "Turn a student into one full-int8 .tflite artifact.",
+    "convert": "Turn a student, checkpoint, GGUF or Keras file into one full-int8 .tflite artifact.",
     "key": "Make the key that signs artifacts.",
     "sign": "Sign an artifact.",
     "inspect": "Show what an artifact holds, and check its signature.",

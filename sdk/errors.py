@@ -28,7 +28,9 @@
     │   ├── CheckpointMissing     a published model, or a file of it, that is not there
     │   ├── CheckpointCorrupt     truncated, contradictory, or not finite
     │   ├── CheckpointUnsupported a family, field or format that this version doesn't convert
-    │   └── TextsInvalid          a file of texts that can't be used
+    │   ├── HeadMismatch          labels and classifier head that do not belong together, or no head at all
+    │   ├── TextsInvalid          a file of texts that can't be used
+    │   └── BudgetTooSmall        no student of the tables fits
     ├── MissingExtra              this room's packages are not installed
     └── NotAvailable              not in this version
 
@@ -219,8 +221,16 @@ class CheckpointUnsupported(ConversionError):
     """The checkpoint is of a family, or has a field or format, that this version doesn't convert."""
 
 
+class HeadMismatch(ConversionError):
+    """The labels are not those of the classifier's head, the head does not fit the encoder, or there is none."""
+
+
 class TextsInvalid(ConversionError):
     """A file of texts is missing, empty, unreadable or not fit for its use; the message names file and line."""
+
+
+class BudgetTooSmall(ConversionError):
+    """No student fits the flash and working memory that there are; the message names the smallest one's needs."""
 
 
 class MissingExtra(TasukiError):

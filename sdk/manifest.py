@@ -27,6 +27,7 @@ MAX_OUTPUTS: Final = 1024
 MAX_LEVELS: Final = 64
 MAX_DEPTHS: Final = 64
 MAX_LIST: Final = 1024
+MAX_STOPS: Final = 64
 MAX_NESTING: Final = 8
 MAX_TEXT_BYTES: Final = 1024
 # Keys and values of a decoder's cache, in elements.
@@ -35,7 +36,7 @@ REQUIRED: Final = frozenset({
     "format", "name", "task", "tier", "tokens", "pad", "features", "logits", "labels", "adapter_kinds", "rounding",
     "activations", "temperature", "conformal", "operators", "shapes", "calibration", "origin", "accuracy", "parts",
 })  # fmt: skip
-OPTIONAL: Final = frozenset({"cache", "notes"})
+OPTIONAL: Final = frozenset({"cache", "notes", "start", "stop"})
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _CACHE: Final = ("layers", "heads", "width", "context")
 
@@ -74,6 +75,9 @@ def check(fields: Mapping[str, Any]) -> None:
     _check_origin(fields["origin"])
     if "cache" in fields:
         _check_cache(task, fields["cache"])
+    vocabulary = fields["logits"]["width"]
+    _need("start" not in fields or (task == "causal" and _whole(fields["start"], 0, vocabulary - 1)), "start")
+    _check_stop(task, fields.get("stop", []), vocabulary)
     for name in ("calibration", "accuracy", "notes", "parts"):
         _need(isinstance(fields.get(name, {}), dict), name)
     _shallow(fields, MAX_NESTING)
@@ -124,6 +128,11 @@ def _check_cache(task: str, cache: Any) -> None:
     _need(task == "causal" and _record(cache, *_CACHE), "cache")
     _need(all(_whole(cache[name], 1, 1 << 20) for name in _CACHE), "cache")
     _need(2 * math.prod(cache[name] for name in _CACHE) <= MAX_CACHE, "size of the cache")
+
+
+def _check_stop(task: str, stop: Any, vocabulary: int) -> None:
+    _need(_list(stop, 0, MAX_STOPS) and all(_whole(token, 0, vocabulary - 1) for token in stop), "stop")
+    _need(stop == sorted(set(stop)) and (task == "causal" or not stop), "stop")
 
 
 def _need(holds: bool, what: str) -> None:

@@ -33,7 +33,7 @@ def causal(**changes: Any) -> dict[str, Any]:
     """The fields of a causal model."""
     return about(**{
         "task": "causal", "labels": [], "adapter_kinds": [], "logits": {"output": 2, "width": 50_257},
-        "cache": {"layers": 2, "heads": 2, "width": 8, "context": 64}, **changes,
+        "cache": {"layers": 2, "heads": 2, "width": 8, "context": 64}, "start": 1, "stop": [0, 2], **changes,
     })  # fmt: skip
 
 

@@ -1,80 +1,61 @@
 """The conversion: integers only, the same bytes again, the same answers in LiteRT and in TensorFlow Lite Micro."""
 
-import importlib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from need import need
+from teacher_kit import RECIPE, SHAPE, data, silent, toy
 
-from tasuki.converter import build, distil, pack, student
+from tasuki.converter import assemble, build, distil, pack, student, student_convert
 from tasuki.converter.compile import compile_graphs
-from tasuki.converter.distil import Recipe, TeacherHead
-from tasuki.converter.homes import Split, split
 from tasuki.sdk import Device, artifact
 from tasuki.sdk.errors import ConversionError
 from tasuki.sdk.runtime import Body, Outputs
 from tasuki.sdk.tokenizer import Tokenizer
 
-TINY = Recipe(epochs=1, batch=64, vocabulary=200, tokens=8, shape={"width": 16, "layers": 1, "heads": 2, "inner": 32})
-
-
-def silent(*_: object) -> None:
-    pass
-
 
 @pytest.fixture(scope="module")
-def parts() -> Split:
-    whole = split(build.TUNING_SPLIT, per_template=4)
-    return replace(whole, public=whole.public[:400], validation=whole.validation[:60], unseen=whole.unseen[:60])
+def trained() -> distil.Student:
+    return distil.distil(toy(), data(), SHAPE, replace(RECIPE, epochs=6, rate=5e-3), silent)
 
 
-@pytest.fixture(scope="module")
-def taught(parts: Split) -> tuple[TeacherHead, np.ndarray]:
-    """A made-up teacher: what is tested here is the machinery, not the accuracy."""
-    rng = np.random.default_rng(0)
-    head = TeacherHead(
-        rng.standard_normal((len(parts.labels), 384)).astype(np.float32), np.zeros(len(parts.labels), np.float32)
-    )
-    embeddings = rng.standard_normal((len(parts.public), 384)).astype(np.float32)
-    return head, embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+def packed(trained: distil.Student) -> bytes:
+    made = student_convert.classifier(trained, silent)
+    return assemble.classifier(made, trained.learned.texts, trained.held_out, {}, silent)
 
 
-def test_training_repeats_bit_for_bit(parts: Split, taught: tuple[TeacherHead, np.ndarray]) -> None:
-    first, second = (distil.distil(parts, *taught, TINY, silent) for _ in range(2))
-    other = distil.distil(parts, *taught, replace(TINY, seed=1), silent)
-    assert first.weights.keys() == second.weights.keys()
-    for name, value in first.weights.items():
-        np.testing.assert_array_equal(value, second.weights[name], err_msg=name)
-    assert any((value != other.weights[name]).any() for name, value in first.weights.items())
-
-
-def test_two_conversions_give_the_same_bytes(
-    parts: Split, taught: tuple[TeacherHead, np.ndarray], tmp_path: Path
-) -> None:
-    trained = distil.distil(parts, *taught, TINY, silent)
+def test_two_conversions_give_the_same_bytes(trained: distil.Student, tmp_path: Path) -> None:
     distil.save(trained, tmp_path)
-    loaded = distil.load(tmp_path)
-    first, figures = build.convert(trained, parts, {}, silent)
-    second, _ = build.convert(loaded, parts, {}, silent)
+    first, second = packed(trained), packed(distil.load(tmp_path))
     assert first == second
-    assert figures["artifact_bytes"] == len(first)
-    assert artifact.parse(first).labels == parts.labels
+    found = artifact.parse(first)
+    assert found.labels == trained.labels
+    assert found.manifest["tier"] == "mcu"
 
 
-def test_int8_answers_as_float_does_and_micro_as_litert(parts: Split, taught: tuple[TeacherHead, np.ndarray]) -> None:
-    micro = importlib.import_module("tflite_micro")
-    trained = distil.distil(parts, *taught, TINY, silent)
-    tokenizer = trained.tokenizer
-    ids = np.stack([tokenizer.encode(c.text) for c in parts.public[:100]])
+def test_every_depth_has_features(trained: distil.Student) -> None:
+    made = student_convert.classifier(replace(trained, depths=(0, 1)), silent)
+    features, logits = made.run(trained.held_out.texts)
+    exact, wanted = made.float_run(trained.held_out.texts)
+    assert features.shape == exact.shape == (40, 2 * SHAPE.width)
+    assert assemble.agreement(features, exact).min() > 0.98
+    assert np.corrcoef(wanted.ravel(), logits.ravel())[0, 1] > 0.98
+
+
+def test_int8_answers_as_float_does_and_micro_as_litert(trained: distil.Student) -> None:
+    micro = need("tflite_micro", "dev")
+    texts = trained.learned.texts[:100]
+    ids = np.stack([trained.tokenizer.encode(text) for text in texts])
     graph = student.lower(trained.shape, trained.weights)
     made = compile_graphs({"classify": graph}, {"ids": ids}, np.ones(ids.shape, np.bool_))
     assert set(made.operators) <= {
         "ADD", "BATCH_MATMUL", "FULLY_CONNECTED", "GATHER", "MEAN", "MUL", "RESHAPE", "SOFTMAX", "TANH", "TRANSPOSE",
     }  # fmt: skip
     body = Body(made.model, Outputs((made.outputs["features.1"],), made.outputs["logits"]))
-    wanted = distil.float_logits(trained, [c.text for c in parts.public[:100]])
+    wanted = distil.float_logits(trained, texts)
     got = np.stack([body.run(row)[1] for row in ids])
     assert np.corrcoef(wanted.ravel(), got.ravel())[0, 1] > 0.98
     chip = micro.runtime.Interpreter.from_bytes(made.model, arena_size=128 * 1024)
@@ -107,8 +88,7 @@ def test_second_moment() -> None:
     np.testing.assert_allclose(pack.second_moment(features), inputs.T @ inputs / 2)
 
 
-def test_every_ascii_word_has_pieces(parts: Split, taught: tuple[TeacherHead, np.ndarray]) -> None:
-    trained = distil.distil(parts, *taught, TINY, silent)
+def test_every_ascii_word_has_pieces(trained: distil.Student) -> None:
     tokenizer = Tokenizer(trained.vocabulary, 64)
     assert 1 not in tokenizer.pieces(b"zyxwv q9 conservatory 42 kitchen")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Kind
 from gguf import GGUFWriter, quants
+from need import need
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, pre_tokenizers
 
@@ -321,12 +322,8 @@ def test_smollm2(smollm2: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_transformers_reads_the_same(smollm2: Path) -> None:
     """transformers is the oracle, with one exception: it does not know that SmolLM cuts at digits."""
-    try:
-        import accelerate  # noqa: F401  (transformers needs it for GGUF)
-        import torch
-        import transformers
-    except ImportError as error:
-        pytest.fail(f"{error}: pip install 'tasuki[oracle]'")
+    need("accelerate")  # transformers needs it for GGUF
+    torch, transformers = need("torch"), need("transformers")
     found = read(smollm2)
     theirs = transformers.AutoTokenizer.from_pretrained(smollm2.parent, gguf_file=smollm2.name)
     ours = Tokenizer.from_buffer(found.tokenizer)

@@ -239,6 +239,7 @@ NONSENSE: list[dict[str, Any]] = [
     {"origin": [{**SOURCE, "sha256": "AB" * 32}]}, {"origin": [{**SOURCE, "licence": ""}]},
     {"origin": [{**SOURCE, "file": "both"}]}, {"origin": ["p"]}, {"cache": {"layers": 1}},
     {"cache": {"layers": 1, "heads": 1, "width": 1, "context": 1}}, {"parts": {}}, {"parts": []}, {"unknown": 1},
+    {"start": 0}, {"stop": [0]},
     {"accuracy": {"a": {"b": {"c": {"d": {"e": {"f": {"g": 1}}}}}}}},
 ]  # fmt: skip
 
@@ -289,6 +290,13 @@ def test_manifests_that_lack_a_field_are_refused(field: str) -> None:
         {"cache": {"layers": 0, "heads": 2, "width": 8, "context": 64}},
         {"cache": {"layers": 1 << 10, "heads": 1 << 10, "width": 1 << 10, "context": 1 << 10}},
         {"logits": {"output": 2, "width": 1 << 21}},
+        {"start": 50_257},
+        {"start": True},
+        {"stop": [1, 1]},
+        {"stop": [2, 1]},
+        {"stop": [-1]},
+        {"stop": list(range(65))},
+        {"stop": 0},
     ],
 )
 def test_causal_manifests_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
