@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tasuki.benchmarks import relay, report
+from tasuki.benchmarks import fidelity, relay, report
 from tasuki.sdk.console import emit, progress_bars
 
 _out = click.option(
@@ -54,6 +54,32 @@ def bench_relay(out: Path, quick: bool, as_json: bool, seeds: int | None) -> Non
     """
     plan = relay.QUICK if quick else relay.Plan()
     _run(replace(plan, seeds=seeds) if seeds else plan, out, as_json)
+
+
+@bench.command("fidelity")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build/fidelity"), show_default=True,
+              help="Where the reports go, one a part.")  # fmt: skip
+@_quick
+@_json
+@click.option("--part", "parts", multiple=True, type=click.Choice(fidelity.PARTS), help="Only this; repeatable.")
+@click.option("--data", type=click.Path(path_type=Path), help="Human text, CSV with text and label: one more student.")
+@click.option("--test", type=click.Path(path_type=Path), help="Its test; else a part of the same file is held out.")
+@click.option("--seed", default=0, show_default=True, help="Seed of trainings, calibration and divisions.")
+def bench_fidelity(
+    out: Path, quick: bool, as_json: bool, parts: tuple[str, ...], data: Path | None, test: Path | None, seed: int
+) -> None:
+    """What conversion and distillation lose: MiniLM, the `mcu` student, SmolLM2, and the causal student.
+
+    Example: tasuki bench fidelity --json
+    """
+    plan = fidelity.Plan(parts or fidelity.PARTS, data, test, seed, quick)
+    with progress_bars() as progress:
+        figures = fidelity.run(plan, out, progress)
+    if as_json:
+        click.echo(json.dumps(figures, sort_keys=True))
+        return
+    emit(figures, False)
+    click.echo(f"\nreports: {out.resolve()}")
 
 
 def _run(plan: relay.Plan, out: Path, as_json: bool) -> None:

@@ -24,7 +24,7 @@ REPORTED_SPLIT: Final = 0
 TUNING_SPLIT: Final = 1000
 # `labels` and the real number of pieces are found out from the texts.
 SHAPE: Final = StudentShape(vocabulary=1408, tokens=20, labels=1)
-QUICK: Final = Recipe(epochs=10, texts=0, tuning=1, per_template=8)
+QUICK: Final = Recipe(epochs=10, growth=0.0, tuning=1, per_template=8)
 
 
 @dataclass(frozen=True)

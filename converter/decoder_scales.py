@@ -3,8 +3,9 @@
 For every tensor that `llama.equalised` lists, the scale of each channel: its range to the power of a strength, against
 that of the weights that read it (SmoothQuant: Xiao et al. 2023; cross-layer equalisation: Nagel et al. 2019). The
 strength is the one of a few with which an int8 product comes nearest to the float one. Two channels of a key that RoPE
-turns together share a scale. Then, for each layer, the noise that an int8 feed-forward part would add to the residual
-stream: where it is too loud that part is int16.
+turns together share a scale. Then, for each layer, the noise that gates in int8 would add to the residual stream: where
+it is too loud they are int16. Channels between the up and the down projection have no scales: they would cost the int8
+weights of the latter more than they save, so the products there are int16.
 """
 
 from collections.abc import Callable, Mapping

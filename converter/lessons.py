@@ -83,7 +83,8 @@ def open_school(who: Teacher, train: Texts, validation: Texts, progress: Progres
 
 def invent(school: School, known: Taught, slots: Slots, recipe: Recipe, progress: Progress) -> Taught | None:
     """What the teacher says of new texts made from the `known` ones; None if none are wanted or can be made."""
-    count = min(recipe.texts - len(known.texts), round(recipe.growth * len(known.texts)))
+    given = len(known.texts)
+    count = min(max(recipe.texts - given, round(recipe.extra * given)), round(recipe.growth * given))
     if count <= 0:
         return None
     rng = random.Random(f"invent {recipe.seed}")  # noqa: S311  (no secret)

@@ -32,7 +32,7 @@ _FIXED: Final = {
 _MOVES: Final = {"RESHAPE", "TRANSPOSE", "SLICE", "CONCATENATION", "REDUCE_MAX"}
 # A score this far below the largest of its row adds nothing to a softmax in steps of 1/256.
 _REACH: Final = 8.0
-# Scores below this are masked (the architectures add -40).
+# Scores below this are masked (the architectures add -40 or less).
 _MASKED: Final = -20.0
 _ROWS: Final = 8192
 _JUDGED: Final = 1024

@@ -104,9 +104,9 @@ def train(
 ) -> Trained:
     """Weights from `start` by the losses of `recipe`; those of the last epoch that answers most of `validation` right.
 
-    `image` is that of an earlier training. It ends after `recipe.epochs`, or too many epochs without a better one. The same arguments give the same weights on the same machine. With `file` the training is kept there after each
-    epoch, and one that was interrupted goes on. Raises ConversionError if there is too little text, or `file` is
-    damaged.
+    `image` is that of an earlier training. It ends after `recipe.epochs`, or too many epochs without a better one. The
+    same arguments give the same weights on the same machine. With `file` the training is kept there after each epoch,
+    and one that was interrupted goes on. Raises ConversionError if there is too little text, or `file` is damaged.
     """
     batches = len(lesson.ids) // recipe.batch
     if batches == 0:

@@ -16,7 +16,7 @@ from tasuki.converter.texts import Texts
 
 WIDTH = 32
 SHAPE = StudentShape(vocabulary=200, tokens=8, labels=1, width=16, layers=1, heads=2, inner=32)
-RECIPE = Recipe(epochs=3, batch=32, texts=0, tuning=0)
+RECIPE = Recipe(epochs=3, batch=32, growth=0.0, tuning=0)
 WORDS = {
     "on": ("turn", "switch", "start"), "off": ("stop", "kill", "end"), "dim": ("dim", "lower", "soften"),
 }  # fmt: skip

@@ -220,7 +220,7 @@ def test_new_texts_keep_labels_only_where_they_mean_the_same() -> None:
     again = lessons.invent(school, train, {"place": ("kitchen", "hall", "sauna")}, recipe, silent)
     assert again is not None
     assert again.texts == found.texts
-    assert lessons.invent(school, train, {}, replace(recipe, texts=100), silent) is None
+    assert lessons.invent(school, train, {}, replace(recipe, growth=0.0), silent) is None
 
 
 @given(st.lists(st.text("abé ß日ł", max_size=12), min_size=1), st.integers(80, 300))
