@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 class Recipe:
     """Chosen on split seeds from 1000 on.
 
-    `hard`, `soft`, `feature`, `alike` and `relation` weigh the losses (`losses`), `soft` at `temperature`. New texts are
-    made of the given ones (`lessons.invent`): as many as are missing to `texts`, at least the share `extra` of the given
-    and at most `growth` for each. `dropped_words` is the share of pieces that training hides. It ends after `epochs`
-    (None: at least 16, and more for few texts), or the share `patience` of them without a better one; then come
-    `tuning` epochs with simulated integers (`qat`), at `tuning_rate`. `per_template` is how many commands of each
+    `hard`, `soft`, `feature`, `alike` and `relation` weigh the losses (`losses`), `soft` at `temperature`. New texts
+    are made of the given ones (`lessons.invent`): as many as are missing to `texts`, at least the share `extra` of the
+    given and at most `growth` for each. `dropped_words` is the share of pieces that training hides. It ends after
+    `epochs` (None: at least 12, and more for few texts), or the share `patience` of them without a better one; then
+    come `tuning` epochs with simulated integers (`qat`), at `tuning_rate`. `per_template` is how many commands of each
     template the standard texts have (`homes.split`).
 
     `alike` and `relation` brought nothing beside `feature` on commands that no template was shared with, and relations

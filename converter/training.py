@@ -25,7 +25,7 @@ Disguise = Callable[[Graph, Mapping[str, Any]], tuple[Mapping[str, Any], execute
 _TOLD: Final = 20
 _WARM_UP: Final = 100
 # The standard length of a training: few texts are read more often.
-_EPOCHS: Final = 16
+_EPOCHS: Final = 12
 _STEPS: Final = 1200
 # With fewer steps, compiling would take longer than training.
 _WORTH_IT: Final = 400
