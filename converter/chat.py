@@ -20,9 +20,7 @@ ROLES: Final = {"train": 0.5, "validation": 0.2, "held_out": 0.3}
 # What a maker of devices might have, and what a teacher reads in minutes.
 _TRAIN: Final = 360
 # As the manifest names it.
-ORIGIN: Final = {
-    "package": CHITCHAT.requirement, "sha256": CHITCHAT.sha256, "licence": CHITCHAT.licence, "origin": CHITCHAT.origin,
-}  # fmt: skip
+ORIGIN: Final = CHITCHAT.entry
 _LEAST: Final = 200
 _MOST: Final = 3000
 # Different words as a share of all; people's talk has a third and more.

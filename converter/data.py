@@ -59,13 +59,6 @@ def smart_home(parts: homes.Split) -> Data:
 
     templates = sorted({c.template for c in parts.validation})
     first = set(templates[::2])
-    source = HOME_ASSISTANT_INTENTS
-    origin = {
-        "package": source.requirement,
-        "sha256": source.sha256,
-        "licence": source.licence,
-        "origin": source.origin,
-    }
     return Data(
         "smart-home commands",
         texts(parts.public),
@@ -73,7 +66,7 @@ def smart_home(parts: homes.Split) -> Data:
         texts(tuple(c for c in parts.validation if c.template not in first)),
         {"unseen": texts(parts.unseen)},
         PUBLIC,
-        (origin,),
+        (HOME_ASSISTANT_INTENTS.entry,),
     )
 
 

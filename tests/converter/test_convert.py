@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bert_kit import BERT, checkpoint, texts
+from bert_kit import BERT, WORDS, checkpoint, texts
 from click.testing import CliRunner, Result
 
 from tasuki.converter import causal_gain, causal_toy, convert, distil_causal, outcome_causal, pack
@@ -158,6 +158,29 @@ def test_a_decoder_becomes_an_artifact(tmp_path: Path) -> None:
     assert 0.8 < made.figures["perplexity_ratio"] < 1.2
     assert made.report is not None
     assert made.report["layers"]
+
+
+def test_a_keras_file_becomes_an_artifact(data: Path, tmp_path: Path) -> None:
+    import keras
+
+    pieces = (
+        "[PAD]",
+        "[UNK]",
+        *"abcdefghijklmnopqrstuvwxyz",
+        *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"),
+        *WORDS,
+    )
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
+    ids = keras.Input((8,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(len(pieces), 12)(ids))
+    keras.Model(ids, keras.layers.Dense(2)(x)).save(tmp_path / "m.keras")
+    words = (tmp_path / "m.keras", "-o", tmp_path / "m.tflite", "--data", data)
+    done = call(convert_command, *words, "--tokenizer", tmp_path / "vocab.txt", "--report", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    found = artifact.load(tmp_path / "m.tflite")
+    assert (found.labels, found.features) == (("lamp", "none"), 12)
+    assert (tmp_path / "report" / "fidelity.html").is_file()
+    assert isinstance(call(convert_command, *words).exception, ConversionError)  # without its tokenizer
 
 
 def test_one_is_signed_on_request(encoder_folder: Path, data: Path, tmp_path: Path) -> None:
