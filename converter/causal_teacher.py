@@ -160,8 +160,11 @@ def _without_logits(graph: Graph) -> Graph:
 
 
 def _compiled(graph: Graph, cache: dict[str, Floats]) -> Any:
+    # As arguments: what is traced as a constant, XLA keeps several times.
+    constants = {name: tf.constant(value) for name, value in graph.constants.items()}
+
     @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
     def step(ids: tf.Tensor) -> tf.Tensor:
-        return execute.run(graph, {"ids": ids, "position": np.ones(1, np.int32), **cache})["features"]
+        return execute.run(graph, {"ids": ids, "position": np.ones(1, np.int32), **cache}, constants)["features"]
 
     return step
