@@ -1,5 +1,6 @@
 """Distillation: teachers, lessons, losses, early stopping, resuming, and what is refused."""
 
+import itertools
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from teacher_kit import PIECES, RECIPE, SHAPE, data, silent, texts, toy, with_head
 from test_bert_reader import made_up
 
-from tasuki.converter import distil, lessons, losses, student, teacher, training, vocabulary
+from tasuki.converter import distil, homes, lessons, losses, student, teacher, training, vocabulary
 from tasuki.converter.bert_reader import BertReader
 from tasuki.converter.families import Checkpoint
 from tasuki.converter.texts import Texts
@@ -295,3 +296,14 @@ def test_labels_alone_is_the_same_training_without_a_teacher() -> None:
     other = replace(learn, logits=-learn.logits, embeddings=learn.embeddings[::-1].copy())
     found = [training.train(shape, start, each, hold, recipe, silent).weights for each in (learn, other)]
     assert all((value == found[1][name]).all() for name, value in found[0].items())
+
+
+@pytest.mark.slow
+def test_the_standard_texts_share_no_template_with_what_is_held_out() -> None:
+    parts = homes.split(1000, 4)
+    templates = [{c.template for c in role} for role in (parts.public, parts.validation, parts.unseen)]
+    found = distil.smart_home(parts)
+    assert set(found.validation.texts) | set(found.held_out.texts) == {c.text for c in parts.validation}
+    assert not set(found.validation.texts) & set(found.held_out.texts)
+    assert found.tests["unseen"].texts == tuple(c.text for c in parts.unseen)
+    assert all(not a & b for a, b in itertools.combinations(templates, 2))
