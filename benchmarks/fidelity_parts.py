@@ -186,7 +186,7 @@ def _student(
 ) -> Figures:
     made = student_convert.classifier(trained, progress)
     found = outcome.classifier(
-        made, Material(train, trained.held_out, tests), progress, before=dict(trained.figures),
+        made, Material(train, trained.unlearned, tests), progress, before=dict(trained.figures),
         command="tasuki bench fidelity",
     )  # fmt: skip
     assert found.report is not None  # noqa: S101  (asked for)

@@ -19,7 +19,7 @@ from tasuki.sdk import artifact
 from tasuki.sdk.console import Progress
 
 # Raise it when a change of the code changes what comes out.
-_RECIPE_VERSION: Final = 7
+_RECIPE_VERSION: Final = 8
 REPORTED_SPLIT: Final = 0
 TUNING_SPLIT: Final = 1000
 # `labels` and the real number of pieces are found out from the texts.
@@ -74,7 +74,7 @@ def convert(trained: Student, texts: Data, progress: Progress) -> tuple[bytes, d
     int8 = {name: _accuracy(made, part) for name, part in _tests(trained, texts).items()}
     shown = {name: trained.figures[name] for name in ("teacher", "student_float") if name in trained.figures}
     packed = assemble.classifier(
-        made, trained.learned.texts, trained.held_out, {**shown, "student_int8": int8}, progress
+        made, trained.learned.texts, trained.unlearned, {**shown, "student_int8": int8}, progress
     )
     progress("n-gram baseline", 0, 1, "")
     baseline = NgramBaseline(texts.train.texts, assemble.targets(texts.train.labels or (), trained.labels), len(packed))

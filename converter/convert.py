@@ -89,7 +89,7 @@ def _student(trained: student_folder.Student, wanted: Wanted, progress: Progress
     else:
         made = student_convert.classifier(trained, progress, Options(wide=wanted.activations == "int16"))
     made = replace(made, name=wanted.name or made.name)
-    material = Material(trained.learned, trained.held_out, {"held out": trained.held_out})
+    material = Material(trained.learned, trained.unlearned, {"held out": trained.held_out, **trained.tests})
     return outcome.classifier(
         made, material, progress, wanted.key, before=dict(trained.figures), command=wanted.command
     )

@@ -21,7 +21,7 @@ _LEAST: Final = 20
 
 @dataclass(frozen=True)
 class Data:
-    """Texts by role: `train`; `validation`, which ends the training; `held_out` for confidence; `tests` for figures.
+    """Texts by role: `train`; `validation`, which ends the training; `held_out`, which nothing is chosen on; `tests`.
 
     `slots` are names that may stand for each other. `origin` says where the texts come from.
     """

@@ -31,8 +31,9 @@ class Student:
     """A trained float student.
 
     `depths` are those whose features it gives. `learned` are texts that it learned from, for calibration; `validation`
-    ended its training, so confidence comes from `held_out`, and figures from that and from `tests`. Where texts had no
-    labels, the teacher's stand there. `origin` is as SPEC.md has it; `figures` has accuracies (0 to 1) and seconds.
+    ended its training, so figures come from `held_out` and `tests`, and confidence from all that is not `learned`.
+    Where texts had no labels, the teacher's stand there. `origin` is as SPEC.md has it; `figures` has accuracies (0 to
+    1) and seconds.
     """
 
     name: str
@@ -53,6 +54,13 @@ class Student:
     @property
     def tokenizer(self) -> Tokenizer:
         return Tokenizer(self.vocabulary, self.shape.tokens)
+
+    @property
+    def unlearned(self) -> Texts:
+        """The texts that it did not learn from, for confidence: half of few phrasings may be all right or all wrong."""
+        labels = (self.validation.labels, self.held_out.labels)
+        joined = None if labels[0] is None or labels[1] is None else labels[0] + labels[1]
+        return Texts(self.validation.texts + self.held_out.texts, joined)
 
 
 def run(trained: Student, texts: Sequence[str]) -> tuple[Floats, Floats]:
