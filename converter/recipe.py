@@ -14,7 +14,7 @@ class Recipe:
     come `tuning` epochs with simulated integers (`qat`), at `tuning_rate`. `per_template` is how many commands of each
     template the standard texts have (`homes.split`).
 
-    `alike` and `relation` brought nothing beside `feature` on commands that no template was shared with, and relations
+    `relation` brought nothing beside `feature` on commands that no template was shared with, and relations
     take a second reading by the teacher, so they are off here.
     """
 
