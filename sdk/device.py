@@ -25,7 +25,7 @@ from tasuki.sdk.errors import (
     TextTooLong,
     UnknownLabel,
 )
-from tasuki.sdk.runtime import Body
+from tasuki.sdk.runtime import Body, Options
 from tasuki.sdk.state import Example, State
 
 Floats = NDArray[np.float32]
@@ -61,7 +61,7 @@ class Device:
         if parts.task != "classify":
             raise ArtifactForeign(f"the artifact is for the task {parts.task}; a device takes `classify`")
         self._tokenizer = parts.tokenizer()
-        self._body = Body(parts.model, parts.outputs, threads)
+        self._body = Body(parts.model, parts.outputs, Options(threads))
         if (self._body.widths, self._body.shape[1], self._body.tokens) != (parts.widths, parts.logits, parts.tokens):
             raise ArtifactCorrupt("the model's shapes are not those of the manifest")
         self._base = adapter.zero(parts.labels, parts.features)

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,27 @@ class Outputs:
     logits: int
 
 
+@dataclass(frozen=True)
+class Options:
+    """How the interpreter runs: threads, and the path of a delegate's shared library (None: the built-in kernels)."""
+
+    threads: int = 1
+    delegate: str | None = None
+
+
+def open_interpreter(model: bytes | Path, options: Options) -> tuple[str, Any]:
+    """Name of the runtime and an interpreter of `model` (its bytes, or a file that the runtime maps into memory).
+
+    Tensors are not allocated yet. Raises MissingExtra without a runtime, ArtifactCorrupt if it can't read the model.
+    """
+    name, interpreter = load_interpreter()
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+    try:
+        return name, interpreter(**source, num_threads=options.threads)
+    except (ValueError, RuntimeError) as error:
+        raise ArtifactCorrupt(f"{name} can't load the model: {error}") from None
+
+
 def load_interpreter() -> tuple[str, Any]:
     """Name and class of the installed interpreter. Raises MissingExtra if there is none."""
     for module in RUNTIMES:
@@ -38,12 +60,11 @@ class Body:
     Outputs are int8 or int16, which are dequantised, or float32. Raises ArtifactCorrupt, MissingExtra.
     """
 
-    def __init__(self, model: bytes, outputs: Outputs, threads: int = 1) -> None:
-        self.runtime, interpreter = load_interpreter()
+    def __init__(self, model: bytes | Path, outputs: Outputs, options: Options = Options()) -> None:
+        self.runtime, self._interpreter = open_interpreter(model, options)
         # The interpreter reads the flatbuffer in place.
         self._model = model
         try:
-            self._interpreter = interpreter(model_content=model, num_threads=threads)
             self._interpreter.allocate_tensors()
             (ids,) = self._interpreter.get_input_details()
             details = self._interpreter.get_output_details()
