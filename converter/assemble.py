@@ -8,10 +8,11 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
-from tasuki.converter import confidence, execute, pack
+from tasuki.converter import execute, pack
 from tasuki.converter.compile import Compiled
 from tasuki.converter.graph import Floats, Graph
 from tasuki.converter.texts import Texts
+from tasuki.sdk import confidence
 from tasuki.sdk.artifact import MOMENT, TextEncoder
 from tasuki.sdk.console import Progress
 from tasuki.sdk.errors import TextsInvalid

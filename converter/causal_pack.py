@@ -8,11 +8,12 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
-from tasuki.converter import causal_manifest, confidence, pack
+from tasuki.converter import causal_manifest, pack
 from tasuki.converter.causal_run import CausalRun
 from tasuki.converter.causal_texts import Windows
 from tasuki.converter.compile import Compiled
 from tasuki.converter.graph import Floats, Graph
+from tasuki.sdk import confidence
 from tasuki.sdk.artifact import TOKENIZER_JSON
 
 # Predictions for each of temperature and thresholds: enough for the rarest level, and bounded where the vocabulary is

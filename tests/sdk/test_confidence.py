@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasuki.converter.confidence import LEVELS, conformal_table, fit_temperature
 from tasuki.sdk import adapter
+from tasuki.sdk.confidence import (
+    LEVELS,
+    NEVER,
+    cache_floor,
+    calibration_error,
+    conformal_table,
+    fit_temperature,
+    table_floor,
+)
 
 
 def drawn(rng: np.random.Generator, n: int, classes: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
@@ -74,3 +82,52 @@ def test_ranks_are_exact_and_few_texts_promise_nothing() -> None:
     assert few[0.01] == 1.0
     assert few[0.05] < 1.0
     assert conformal_table(logits[:0], targets[:0], 1.0) == [[level, 1.0] for level in LEVELS]
+
+
+def test_a_floor_of_a_table_is_that_of_the_nearest_lower_level() -> None:
+    table = ((0.05, 0.4), (0.1, 0.2))
+    assert table_floor(table, 0.1) == pytest.approx(0.8)
+    assert table_floor(table, 0.09) == pytest.approx(0.6)
+    assert table_floor(table, 0.01) == NEVER
+    assert table_floor(((0.01, 1.0),), 0.5) == NEVER
+
+
+@pytest.mark.parametrize("level", [0.02, 0.05, 0.1, 0.3])
+def test_answers_above_the_floor_are_as_often_wrong_as_the_level_says(level: float) -> None:
+    """Fitted on 60 answers of one user, judged on 4,000 others of the same; over many users."""
+    rng = np.random.default_rng(int(1000 * level))
+    wrong, kept, all_answers = 0, 0, 0
+    for _ in range(150):
+        logits, targets = drawn(rng, 4060, 6, 8.0)
+        shares = adapter.probabilities(logits).astype(np.float64)
+        best, right = shares.max(1), shares.argmax(1) == targets
+        floor = cache_floor(best[:60], right[:60], level)
+        above = best[60:] >= floor
+        wrong += int((above & ~right[60:]).sum())
+        kept += int(above.sum())
+        all_answers += 4000
+    assert wrong / kept <= level + 0.01
+    # A floor that flags everything would pass the line above.
+    assert kept / all_answers > 0.3
+
+
+def test_nothing_is_sure_where_every_answer_was_wrong() -> None:
+    assert cache_floor(np.array([0.9, 0.8]), np.array([False, False]), 0.1) == NEVER
+    assert cache_floor(np.zeros(0), np.zeros(0, bool), 0.1) == NEVER
+
+
+def test_calibration_error_of_known_answers() -> None:
+    rng = np.random.default_rng(0)
+    best = rng.uniform(0.5, 1, 20_000)
+    right = rng.random(20_000) < best
+    assert calibration_error(best, right) < 0.02
+    assert calibration_error(np.minimum(best + 0.1, 1), right) == pytest.approx(0.09, abs=0.02)
+    assert calibration_error(np.array([1.0, 1.0]), np.array([True, True])) == 0
+
+
+def test_a_prior_holds_the_temperature_where_there_is_little_to_go_by() -> None:
+    logits, targets = drawn(np.random.default_rng(1), 10, 4, 2.0)
+    scaled = np.asarray(5 * logits, np.float32)
+    free, held_back = fit_temperature(scaled, targets), fit_temperature(scaled, targets, prior=1e6, expected=0.8)
+    assert held_back == pytest.approx(0.8, rel=0.05)
+    assert free > 2
