@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := tasuki.sdk tasuki.converter tasuki.aggregator tasuki.firmware_bridge tasuki.benchmarks
 
-.PHONY: demo test test-mosquitto lint check-all docs clean
+.PHONY: demo test test-mosquitto board-aarch64 lint check-all docs clean
 .DEFAULT_GOAL := demo
 
 # The demo needs fewer packages than the tests, so each set has its own stamp.
@@ -43,7 +43,13 @@ lint: $(VENV)/dev.stamp  ## ruff, mypy --strict and the import rules
 	MYPYPATH=$(VENV)/typing $(BIN)/mypy $(addprefix -p ,$(ROOMS))
 	$(BIN)/lint-imports
 
-check-all: lint $(VENV)/oracle.stamp  ## lint and every test, the slow ones and those against Mosquitto too
+board-aarch64: $(VENV)/board-aarch64/packages  ## an Arm board under qemu-user, for its slow test; installs qemu as root
+
+$(VENV)/board-aarch64/packages: tests/board/aarch64.sh setup.cfg | $(VENV)/dev.stamp
+	tests/board/aarch64.sh $(VENV)/board-aarch64 $(BIN)/python
+	touch $@
+
+check-all: lint $(VENV)/oracle.stamp board-aarch64  ## lint and every test: the slow ones, Mosquitto's, an Arm board's
 	$(BIN)/python -m pytest
 
 docs: $(VENV)/dev.stamp  ## the reference, from the docstrings

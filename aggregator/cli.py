@@ -5,7 +5,7 @@ import random
 import signal
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -67,9 +67,18 @@ def init(
 )
 @click.option("--suite", type=click.Choice(list(SUITE_NAMES.values())), default=SUITE_NAMES[HYBRID], show_default=True,
               help="How the device seals its updates.")  # fmt: skip
+@click.option(
+    "--token-file",
+    type=click.File("r"),
+    metavar="FILE",
+    help="Its one line is the device's password at the broker, instead of a client certificate; - reads it from"
+    " standard input.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: DEVICE.enrol.json.")
 @json_option
-def enrol(folder: Path, device: str, key: str, suite: str, output: Path | None, as_json: bool) -> None:
+def enrol(
+    folder: Path, device: str, key: str, suite: str, token_file: TextIO | None, output: Path | None, as_json: bool
+) -> None:  # fmt: skip
     """Add DEVICE to the fleet and write the file that it is given.
 
     Example: tasuki gateway enrol gateway kitchen --key 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
@@ -80,7 +89,8 @@ def enrol(folder: Path, device: str, key: str, suite: str, output: Path | None, 
         raise KeyInvalid("--key is not 64 hex digits; `tasuki device status` shows the device's key") from None
     (number,) = [number for number, name in SUITE_NAMES.items() if name == suite]
     path = output or Path(f"{device}.enrol.json")
-    fleet.write_enrolment(path, fleet.enrol(folder, device, raw, number))
+    token = None if token_file is None else token_file.readline(2048).rstrip("\n")
+    fleet.write_enrolment(path, fleet.enrol(folder, device, raw, number, token))
     emit({"device": device, "file": str(path), "suite": suite}, as_json)
 
 

@@ -130,25 +130,22 @@ def load(folder: Path) -> Settings:
         raise StateCorrupt(f"{path} is damaged: {error}") from None
 
 
-def enrol(folder: Path, device: str, key: bytes, suite: int = HYBRID) -> Enrolment:
-    """Add a device by its public key; the result is what the device is given. Raises InputError, KeyInvalid."""
+def enrol(folder: Path, device: str, key: bytes, suite: int = HYBRID, token: str | None = None) -> Enrolment:
+    """Add a device by its public key; the result is what the device is given.
+
+    With `token` the broker knows the device by its name and this password instead of a client certificate.
+    Raises InputError, KeyInvalid.
+    """
     settings = load(folder)
     if checked_name(device, "device") == "gateway":
         raise InputError("a device can't be called gateway")
     keys.verifying(key)
     parts = artifact.load(folder / "artifact.tflite")
-    ledger = Ledger(folder / "ledger.db")
-    try:
-        if len(ledger.devices()) >= settings.limits.max_devices:
-            raise InputError(f"the fleet has {settings.limits.max_devices} devices already")
-        ledger.enrol(device, key)
-    finally:
-        ledger.close()
     tls = None
     if settings.tls:
-        certificate, client_key = certificates.issue(folder / "tls", device)
-        tls = Tls((folder / "tls" / "ca.crt").read_text(), certificate, client_key)
-    return Enrolment(
+        certificate = (None, None) if token is not None else certificates.issue(folder / "tls", device)
+        tls = Tls((folder / "tls" / "ca.crt").read_text(), *certificate)
+    made = Enrolment(
         fleet=settings.fleet,
         device=device,
         host=settings.host,
@@ -158,7 +155,18 @@ def enrol(folder: Path, device: str, key: bytes, suite: int = HYBRID) -> Enrolme
         suite=suite,
         sealing=keys.sealing_public_bytes(folder / "keys")[suite],
         tls=tls,
+        token=token,
     )
+    enrolment.check_access(made)
+    # Last: a name is bound to its key for ever, so it must not be spent on an enrolment that can't be used.
+    ledger = Ledger(folder / "ledger.db")
+    try:
+        if len(ledger.devices()) >= settings.limits.max_devices:
+            raise InputError(f"the fleet has {settings.limits.max_devices} devices already")
+        ledger.enrol(device, key)
+    finally:
+        ledger.close()
+    return made
 
 
 def own_tls(folder: Path) -> Tls:
@@ -168,7 +176,7 @@ def own_tls(folder: Path) -> Tls:
 
 
 def write_enrolment(path: Path, made: Enrolment) -> None:
-    """Write an enrolment file with mode 0600: with TLS it holds the client's private key."""
+    """Write an enrolment file with mode 0600: it holds the client's private key or token."""
     try:
         keys.write_private(path, enrolment.encode(made))
     except OSError as error:

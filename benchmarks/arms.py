@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from tasuki.converter.homes import Home, Split
-from tasuki.sdk import adapter, artifact
-from tasuki.sdk.device import LOCAL_STRENGTH
+from tasuki.sdk import adapter, artifact, kinds
+from tasuki.sdk.learner import LOCAL_STRENGTH
 from tasuki.sdk.runtime import Body
 
 # How the arms are called in a home's figures.
@@ -31,7 +31,9 @@ def central(parts: Split, file: Path, fleet_homes: Sequence[Home]) -> dict[str, 
     features, base = run(list(lived))
     zero = adapter.zero(loaded.labels, loaded.features)
     targets = np.array([rows[c.label] for c in lived.values()])
-    head = adapter.fit(zero, features, base, targets, loaded.moment, LOCAL_STRENGTH)
+    pulls = np.full(len(loaded.labels), LOCAL_STRENGTH)
+    problem = adapter.Problem(zero.labels, features, base, targets, loaded.moment, pulls)
+    head = kinds.make("head", loaded.features).fit(problem)
 
     def right(commands: Sequence[Any]) -> list[int]:
         answers = adapter.fleet_logits(head, *run([c.text for c in commands]), loaded.temperature).argmax(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tasuki.benchmarks import fidelity, relay, report
+from tasuki.benchmarks import fidelity, relay, report, sdk
 from tasuki.sdk.console import emit, progress_bars
 
 _out = click.option(
@@ -80,6 +80,24 @@ def bench_fidelity(
         return
     emit(figures, False)
     click.echo(f"\nreports: {out.resolve()}")
+
+
+@bench.command("sdk")
+@_quick
+@_json
+@click.option("--part", "parts", multiple=True, type=click.Choice(sdk.PARTS), help="Only this; repeatable.")
+@click.option("--seed", default=1, show_default=True, help="Partition of the homes; from 100 on chose settings.")
+def bench_sdk(quick: bool, as_json: bool, parts: tuple[str, ...], seed: int) -> None:
+    """What the SDK costs over calling the interpreter, what learning gains, and what its confidence is worth.
+
+    Example: tasuki bench sdk --json
+    """
+    with progress_bars() as progress:
+        figures = sdk.run(sdk.Plan(parts or sdk.PARTS, seed, quick), progress)
+    if as_json:
+        click.echo(json.dumps(figures, sort_keys=True))
+        return
+    emit({name: value for name, value in figures.items() if not isinstance(value, (dict, list))}, False)
 
 
 def _run(plan: relay.Plan, out: Path, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from tasuki.sdk import confidence
 from tasuki.sdk.artifact import MOMENT, TextEncoder
 from tasuki.sdk.console import Progress
 from tasuki.sdk.errors import TextsInvalid
-from tasuki.sdk.manifest import ADAPTER_KINDS, ROUNDING
+from tasuki.sdk.manifest import ADAPTER_KINDS, LOW_RANK, ROUNDING
 from tasuki.sdk.runtime import Body, Outputs
 
 Ids = NDArray[np.int32]
@@ -161,7 +161,8 @@ def classifier(
         ],
         "logits": {"output": made.outputs.logits, "width": labels},
         "labels": list(made.labels),
-        "adapter_kinds": ADAPTER_KINDS["classify"],
+        "adapter_kinds": list(ADAPTER_KINDS["classify"]),
+        "low_rank": dict(LOW_RANK),
         "rounding": ROUNDING,
         "activations": made.activations,
         "temperature": temperature,

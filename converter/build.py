@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from tasuki.converter import assemble, distil, pack, student_convert, teacher
+from tasuki.converter import assemble, distil, pack, student_convert, student_folder, teacher
 from tasuki.converter.assemble import Classifier
 from tasuki.converter.distil import Data, Student, StudentShape
 from tasuki.converter.homes import split
@@ -18,8 +18,9 @@ from tasuki.converter.texts import Texts
 from tasuki.sdk import artifact
 from tasuki.sdk.console import Progress
 
-# Raise it when a change of the code changes what comes out.
+# Raise one when a change of the code changes what comes out: of training, or of conversion alone.
 _RECIPE_VERSION: Final = 8
+_CONVERSION_VERSION: Final = 3
 REPORTED_SPLIT: Final = 0
 TUNING_SPLIT: Final = 1000
 # `labels` and the real number of pieces are found out from the texts.
@@ -57,12 +58,14 @@ def build(split_seed: int = REPORTED_SPLIT, seed: int = 0, quick: bool = False, 
     key = json.dumps([*about, MINILM_L6.sha256, HOME_ASSISTANT_INTENTS.sha256])
     folder = cache_folder() / "students" / hashlib.sha256(key.encode()).hexdigest()[:16]
     figures = folder / "figures.json"
-    if figures.exists():
-        return Built(folder / "student.tflite", json.loads(figures.read_text()), True)
+    known = json.loads(figures.read_text()) if figures.exists() else {}
+    if known.get("conversion") == _CONVERSION_VERSION:
+        return Built(folder / "student.tflite", known, True)
     texts = distil.smart_home(split(split_seed, wanted.per_template))
-    trained = distil.distil(distil.find_teacher("minilm"), texts, SHAPE, wanted, progress, folder)
-    distil.save(trained, folder)
-    made, measured = convert(trained, texts, progress)
+    if not student_folder.is_student(folder):
+        distil.save(distil.distil(distil.find_teacher("minilm"), texts, SHAPE, wanted, progress, folder), folder)
+    made, measured = convert(student_folder.load(folder), texts, progress)
+    measured["conversion"] = _CONVERSION_VERSION
     pack.write(folder / "student.tflite", made)
     pack.write(figures, json.dumps(measured, indent=1, sort_keys=True).encode())
     return Built(folder / "student.tflite", measured, False)

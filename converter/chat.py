@@ -6,7 +6,7 @@ those between roles are left out. So nobody whose words are held out was heard i
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -43,14 +43,7 @@ def divide(dataset: Mapping[str, Mapping[str, Any]], seed: int) -> Corpus:
     """
     found = {key: list(value["messages"]) for key, value in sorted(dataset.items())}
     speakers = {key: {message["sender"] for turn in turns for message in turn} for key, turns in found.items()}
-    people = sorted(set().union(*speakers.values()))
-    rng = random.Random(seed)  # noqa: S311  (no secret)
-    rng.shuffle(people)
-    role_of: dict[str, str] = {}
-    start = 0.0
-    for role, share in ROLES.items():
-        role_of |= dict.fromkeys(people[round(start * len(people)) : round((start + share) * len(people))], role)
-        start += share
+    role_of, rng = _roles(set().union(*speakers.values()), seed)
     said: dict[str, list[str]] = {role: [] for role in ROLES}
     keys = list(found)
     rng.shuffle(keys)
@@ -60,6 +53,25 @@ def divide(dataset: Mapping[str, Mapping[str, Any]], seed: int) -> Corpus:
         if len(roles) == 1 and _is_talk(text):
             said[roles.pop()].append(text)
     return Corpus(**{role: tuple(texts) for role, texts in said.items()})
+
+
+def roles(dataset: Mapping[str, Mapping[str, Any]], seed: int) -> dict[str, str]:
+    """The role of each person in `dataset`, as `divide` has it."""
+    turns = (turn for conversation in dataset.values() for turn in conversation["messages"])
+    return _roles({message["sender"] for turn in turns for message in turn}, seed)[0]
+
+
+def _roles(people: Iterable[str], seed: int) -> tuple[dict[str, str], random.Random]:
+    """Who has which role, and the generator as that left it."""
+    rng = random.Random(seed)  # noqa: S311  (no secret)
+    shuffled = sorted(people)
+    rng.shuffle(shuffled)
+    role_of: dict[str, str] = {}
+    start = 0.0
+    for role, share in ROLES.items():
+        role_of |= dict.fromkeys(shuffled[round(start * len(shuffled)) : round((start + share) * len(shuffled))], role)
+        start += share
+    return role_of, rng
 
 
 def _written(turns: Sequence[Sequence[Mapping[str, str]]]) -> str:

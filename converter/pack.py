@@ -88,9 +88,10 @@ def _joined(model: bytes, encoded: bytes, parts: Mapping[str, bytes], key: Ed255
 
 def _taken(data: bytes, name: str) -> tuple[bytes, bytes, dict[str, bytes]]:
     """Model, manifest and parts of a checked artifact, as they stand in it."""
-    found = artifact.parse(data, name)
+    artifact.parse(data, name)
     bound = artifact.MAX_PART_BYTES
-    contents = {member.name: archive.content(data, member, bound) for member in archive.listing(data)}
+    members = archive.listing(data)
+    contents = {member.name: archive.content(data, member, bound) for member in members}
     encoded = contents.pop(artifact.MANIFEST)
     contents.pop(artifact.SIGNATURE, None)
-    return found.model, encoded, contents
+    return data[: members[0].offset], encoded, contents

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tasuki.sdk.device import MAX_TEXT_BYTES
+from tasuki.sdk.classifier import MAX_TEXT_BYTES
 from tasuki.sdk.errors import TextsInvalid
 from tasuki.sdk.manifest import MAX_LABEL_BYTES
 

@@ -1,6 +1,6 @@
-"""Answer, learn from a correction, and answer again.
+"""Answer commands, and say when an answer should not be acted on.
 
-python examples/classify.py lamp.tflite
+python examples/classify.py lamp.tflite 'turn on the kitchen light' 'what is the meaning of life'
 """
 
 import sys
@@ -8,9 +8,7 @@ import sys
 from tasuki.sdk import Device
 
 with Device.open(sys.argv[1], state="state") as device:
-    answer = device.predict("make it cosy in here")
-    print(f"before: {answer.label} ({answer.probability:.0%}, {answer.latency_ms:.2f} ms)")
-    for text in ("make it cosy in here", "cosy please", "time to get cosy"):
-        device.learn(text, "movie_night", new_label=True)
-    answer = device.predict("let us get cosy")
-    print(f"after:  {answer.label} ({answer.probability:.0%}, {answer.latency_ms:.2f} ms)")
+    for text in sys.argv[2:] or ["turn on the kitchen light"]:
+        answer = device.predict(text)
+        doubt = " (uncertain: ask again, or ask a larger model)" if answer.uncertain else ""
+        print(f"{text!r} is {answer.label}, {answer.probability:.0%} sure, {answer.latency_ms:.2f} ms{doubt}")

@@ -7,11 +7,28 @@
         device.learn("make it cosy", "movie_night", new_label=True)
         device.sync()
 
-The TFLite runtime is loaded when a device is opened, not at import.
+The TFLite runtime is loaded when a device is opened, solvers when it first fits, cryptography and MQTT when a fleet is
+first spoken of.
 """
 
-from tasuki.sdk.device import Device, Prediction
-from tasuki.sdk.errors import TasukiError
-from tasuki.sdk.link import SyncResult
+from typing import TYPE_CHECKING
 
-__all__ = ["Device", "Prediction", "SyncResult", "TasukiError"]
+from tasuki.sdk.device import Device
+from tasuki.sdk.errors import TasukiError
+from tasuki.sdk.prediction import Explanation, Prediction
+
+if TYPE_CHECKING:
+    from tasuki.sdk.policy import Conditions, Limits
+    from tasuki.sdk.sync_result import SyncResult
+
+__all__ = ["Conditions", "Device", "Explanation", "Limits", "Prediction", "SyncResult", "TasukiError"]
+_LATER = {"Conditions": "policy", "Limits": "policy", "SyncResult": "sync_result"}
+
+
+def __getattr__(name: str) -> object:
+    """What a program that only answers does not need is loaded at first use (PEP 562)."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -1,4 +1,4 @@
-"""The adapter of kind `head`: the last layer, and the only thing that learns.
+"""Adapters: the tables that learn, and what they are fitted to.
 
 A head is a *delta* on the frozen body's base logits: with features ``h`` (float32 [d]) and base logits ``z``,
 
@@ -6,31 +6,30 @@ A head is a *delta* on the frozen body's base logits: with features ``h`` (float
 
 so the zero head answers as the body does. A label that the body does not know has the base logit 0.
 
-Fitting minimises a convex objective over ``T = [W | b]`` with ``x = (h, 1)``:
+A local adapter is one more delta on top, ``T = [W | b]`` over ``x = (phi(h), 1)``, where the kind (`tasuki.sdk.kinds`)
+gives phi. It minimises a convex objective, which `Problem` holds and `tasuki.sdk.solver` minimises:
 
-    sum_i  -log softmax(z_i + T x_i)[y_i]  +  1/2 * sum_c strength_c (T - A)_c (M + e I) (T - A)_c^T
+    sum_i  -log softmax(o_i + T x_i)[y_i]  +  1/2 * sum_c pull_c T_c (M + e I) T_c^T
 
-``A`` is the anchor (the fleet's head) and ``M`` the second moment ``mean(x x^T)`` over public text that the artifact
-carries. The pull is therefore the mean squared change of the logits on public text: what the fleet or the body
-already answers well stays as it is, and directions that public text does not use are free. It is elastic weight
-consolidation (Kirkpatrick et al. 2017) for a last layer, or a Laplace prior with the body's own curvature. With
-``M + e I = L L^T`` and ``T = A + P L^-1`` the pull on row c becomes ``strength_c/2 |P_c|^2``, so that L-BFGS (Nocedal
-1980) needs few steps.
+``o_i`` are the logits without it (base and global), and ``M`` is the second moment ``mean(x x^T)`` over public text,
+which the artifact carries. The pull is therefore the mean squared change of the logits on public text: what the fleet
+or the body already answers well stays as it is, and directions that public text does not use are free. It is elastic
+weight consolidation (Kirkpatrick et al. 2017) for a last layer, or a Laplace prior with the body's own curvature.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-Point = NDArray[np.float64]
-_RIDGE = 1e-3
-_STEPS = 60
-_MEMORY = 8
-_TOLERANCE = 1e-4
+Indices = NDArray[np.intp]
+# Logits under the adapter: float32 [n, labels], or a function from m row numbers to float32 [m, labels] where all rows
+# at once would not fit in memory.
+Offset = Floats | Callable[[Indices], Floats]
+# `e` of the objective: a moment of few texts is singular.
+RIDGE = 1e-3
 # Above this calibrated probability the body answers a fleet's head (chosen on split seeds 1000 to 1003).
 CONFIDENT = 0.9
 
@@ -52,6 +51,60 @@ class Head:
     def joined(self) -> Floats:
         """``[W | b]``, float32 [labels, d + 1]."""
         return np.concatenate([self.weight, self.bias[:, None]], 1)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an adapter is fitted to: n examples over C labels, and the pull to zero.
+
+    `features` float32 [n, d], `offset` see `Offset`, `targets` indices into `labels` [n], `moment` float32
+    [d + 1, d + 1] in the order of ``x = (features, 1)``, or None for a plain ridge (``M + e I`` is then the identity),
+    `pulls` float64 [C], above 0. Raises ValueError where shapes or numbers do not fit.
+    """
+
+    labels: tuple[str, ...]
+    features: Floats
+    offset: Offset
+    targets: Indices
+    moment: Floats | None
+    pulls: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        count, rows = len(self.targets), len(self.labels)
+        if self.targets.ndim != 1 or self.features.ndim != 2 or len(self.features) != count:
+            raise ValueError(f"targets {self.targets.shape} and features {self.features.shape} do not fit")
+        if not callable(self.offset) and self.offset.shape != (count, rows):
+            raise ValueError(f"offset {self.offset.shape} is not [{count}, {rows}]")
+        if count and (self.targets.min() < 0 or self.targets.max() >= rows):
+            raise ValueError(f"targets are not all in 0 to {rows - 1}")
+        width = self.features.shape[1] + 1
+        if self.moment is not None and self.moment.shape != (width, width):
+            raise ValueError(f"moment {self.moment.shape} is not [{width}, {width}]")
+        if self.pulls.shape != (rows,) or not (np.isfinite(self.pulls).all() and (self.pulls > 0).all()):
+            raise ValueError(f"pulls must be {rows} numbers above 0")
+
+    def offsets(self, rows: Indices) -> Floats:
+        """The logits without the adapter of the examples `rows` [m], float32 [m, C]."""
+        return self.offset(rows) if callable(self.offset) else self.offset[rows]
+
+    def metric(self) -> NDArray[np.float64] | None:
+        """``M + e I``, float64 [d + 1, d + 1]; None for the identity."""
+        if self.moment is None:
+            return None
+        return self.moment.astype(np.float64) + RIDGE * np.eye(len(self.moment))
+
+
+def check_width(problem: Problem, width: int) -> None:
+    """Raises ValueError where the features of `problem` are not `width` numbers."""
+    if problem.features.shape[1] != width:
+        raise ValueError(f"features {problem.features.shape} for an adapter of width {width}")
+
+
+def subset(problem: Problem, rows: Indices) -> Problem:
+    """The problem with the examples `rows` [m] only, in that order."""
+    whole = problem.offset
+    part: Offset = (lambda some: whole(rows[some])) if callable(whole) else whole[rows]
+    return replace(problem, features=problem.features[rows], offset=part, targets=problem.targets[rows])
 
 
 def zero(labels: Sequence[str], width: int) -> Head:
@@ -96,88 +149,3 @@ def probabilities(scores: Floats) -> Floats:
     """Softmax over the last axis."""
     raised = np.exp(scores - scores.max(-1, keepdims=True))
     return np.asarray(raised / raised.sum(-1, keepdims=True), np.float32)
-
-
-def fit(
-    anchor: Head,
-    features: Floats,
-    base: Floats,
-    targets: NDArray[np.intp],
-    moment: Floats,
-    strength: float | Point,
-    start: Head | None = None,
-) -> Head:
-    """The head that minimises the objective above.
-
-    `features` [n, d], `base` [n, b], `targets` indices into `anchor.labels` [n], `moment` [d+1, d+1],
-    `strength` one for all labels or float64 [labels]; `start` is where the search begins (the result depends on it only
-    within the tolerance).
-    """
-    count = len(targets)
-    if count == 0:
-        return anchor
-    width = features.shape[1] + 1
-    factor = np.linalg.cholesky(moment.astype(np.float64) + _RIDGE * np.eye(width))
-    inputs = np.concatenate([features, np.ones((count, 1), np.float32)], 1).astype(np.float64)
-    offset = logits(anchor, features, base).astype(np.float64)
-    whitened = np.linalg.solve(factor, inputs.T).T
-    rows = np.arange(count)
-    pull = np.broadcast_to(np.asarray(strength, np.float64), len(anchor.labels))[:, None]
-
-    def objective(point: Point) -> tuple[float, Point]:
-        scores = offset + whitened @ point.T
-        scores -= scores.max(1, keepdims=True)
-        shares = np.exp(scores)
-        totals = shares.sum(1)
-        loss = float(np.log(totals).sum() - scores[rows, targets].sum() + 0.5 * (pull * point * point).sum())
-        shares /= totals[:, None]
-        shares[rows, targets] -= 1.0
-        return loss, shares.T @ whitened + pull * point
-
-    first = np.zeros((len(anchor.labels), width))
-    if start is not None:
-        first = (start.joined - anchor.joined).astype(np.float64) @ factor
-    best = _minimise(objective, first)
-    return from_joined(anchor.labels, anchor.joined + np.linalg.solve(factor.T, best.T).T)
-
-
-def _minimise(objective: Callable[[Point], tuple[float, Point]], point: Point) -> Point:
-    """L-BFGS with backtracking (Nocedal and Wright 2006, algorithms 7.4 and 3.1)."""
-    value, slope = objective(point)
-    history: deque[tuple[Point, Point, float]] = deque(maxlen=_MEMORY)
-    for _ in range(_STEPS):
-        if np.abs(slope).max() < _TOLERANCE:
-            break
-        direction = -_two_loops(slope, history)
-        descent = float((slope * direction).sum())
-        # The first step has no curvature to go by.
-        step = 1.0 if history else min(1.0, 1.0 / float(np.abs(slope).sum()))
-        for _ in range(30):
-            candidate = point + step * direction
-            new_value, new_slope = objective(candidate)
-            if new_value <= value + 1e-4 * step * descent:
-                break
-            step *= 0.5
-        else:
-            break  # no decrease left at this precision
-        moved, turned = candidate - point, new_slope - slope
-        curvature = float((moved * turned).sum())
-        if curvature > 1e-12:
-            history.append((moved, turned, curvature))
-        point, value, slope = candidate, new_value, new_slope
-    return point
-
-
-def _two_loops(slope: Point, history: deque[tuple[Point, Point, float]]) -> Point:
-    direction: Point = slope.copy()
-    shares = []
-    for moved, turned, curvature in reversed(history):
-        share = float((moved * direction).sum()) / curvature
-        shares.append(share)
-        direction -= share * turned
-    if history:
-        _, turned, curvature = history[-1]
-        direction *= curvature / float((turned * turned).sum())
-    for (moved, turned, curvature), share in zip(history, reversed(shares), strict=True):
-        direction += (share - float((turned * direction).sum()) / curvature) * moved
-    return direction

@@ -4,12 +4,15 @@ Any ZIP tool reads it, but here every byte outside the deflated streams is presc
 second directory in which an unlisted byte could hide. All refusals are ValueError; the caller names the file.
 """
 
+import mmap
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
+# What is read: the whole file in memory, or mapped.
+Data: TypeAlias = bytes | mmap.mmap
 MAX_MEMBERS: Final = 16
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
@@ -46,7 +49,7 @@ def append(model: bytes, members: Mapping[str, bytes]) -> bytes:
     return bytes(out + _directory(listed, len(out)))
 
 
-def listing(data: bytes) -> list[Member]:
+def listing(data: Data) -> list[Member]:
     """The directory of the ZIP that ends `data`, at most MAX_MEMBERS entries; nothing else is looked at."""
     if len(data) < _END.size:
         raise ValueError("no ZIP")
@@ -69,7 +72,7 @@ def listing(data: bytes) -> list[Member]:
     return found
 
 
-def check(data: bytes, members: Sequence[Member]) -> None:
+def check(data: Data, members: Sequence[Member]) -> None:
     """Every byte from the first member to the end is what `append` writes, but for the deflated streams."""
     place = members[0].offset
     for member in members:
@@ -78,11 +81,11 @@ def check(data: bytes, members: Sequence[Member]) -> None:
             raise ValueError(f"the header of {member.name} is not the prescribed one")
         place += len(header) + member.packed
     directory = _directory(members, place)
-    if len(data) != place + len(directory) or not data.endswith(directory):
+    if len(data) != place + len(directory) or data[place:] != directory:
         raise ValueError("the directory is not the prescribed one")
 
 
-def content(data: bytes, member: Member, bound: int) -> bytes:
+def content(data: Data, member: Member, bound: int) -> bytes:
     """What `member` inflates to; never more than `bound` bytes are inflated."""
     if member.size > bound:
         raise ValueError(f"{member.name} is larger than {bound} bytes")

@@ -7,7 +7,6 @@ cached examples by fits that did not see them.
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -84,6 +83,8 @@ def calibration_error(best: NDArray[np.float64], right: NDArray[np.bool_], bins:
 
 def _quantile(scores: NDArray[np.float64], level: float) -> float:
     """The ceil((n + 1)(1 - level)) smallest of the sorted `scores`, or 1 where there are not so many."""
+    from fractions import Fraction  # only a converter needs it
+
     rank = math.ceil((len(scores) + 1) * (1 - Fraction(str(level))))
     if rank > len(scores):
         return 1.0

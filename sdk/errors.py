@@ -4,7 +4,8 @@
     ├── InputError                what the caller passed
     │   ├── EmptyText
     │   ├── TextTooLong
-    │   └── UnknownLabel
+    │   ├── UnknownLabel
+    │   └── WrongTask             a classifier is asked to write, or a causal model for a label
     ├── ArtifactError             the `.tflite` file
     │   ├── ArtifactMissing
     │   ├── ArtifactForeign       not one of ours
@@ -21,7 +22,9 @@
     ├── NotEnrolled
     ├── LinkError
     │   ├── BrokerUnreachable
-    │   └── SyncTimeout           reached the broker, but the gateway did not answer
+    │   ├── Unauthorised          the broker does not let this device in
+    │   ├── SyncTimeout           reached the broker, but the gateway did not answer
+    │   └── SyncCancelled         the caller stopped it
     ├── Refused                   a message that was not accepted; `reason` says why
     ├── SourceUnavailable         a package with a model or texts that can't be had
     ├── ConversionError           a student that can't become a full-int8 artifact
@@ -58,11 +61,15 @@ class EmptyText(InputError):
 
 
 class TextTooLong(InputError):
-    """The text is longer than the bound (64 KiB of UTF-8)."""
+    """The text is longer than the bound (64 KiB of UTF-8), or has more tokens than a causal model's context."""
 
 
 class UnknownLabel(InputError):
     """The label is neither in the artifact nor one that this device has added."""
+
+
+class WrongTask(InputError):
+    """The artifact is for another task: a classifier can't write, and a causal model has no labels."""
 
 
 class ArtifactError(TasukiError):
@@ -155,8 +162,18 @@ class BrokerUnreachable(LinkError):
     exit_code = 69
 
 
+class Unauthorised(LinkError):
+    """The broker knows neither the token nor the name, or does not let this device in."""
+
+    exit_code = 77
+
+
 class SyncTimeout(LinkError):
     """The broker was reached, but an answer of the gateway did not come in time."""
+
+
+class SyncCancelled(LinkError):
+    """The caller stopped the sync before its end."""
 
 
 class Refusal(IntEnum):

@@ -14,8 +14,8 @@ from tasuki.sdk.console import emit, json_option
 _SECTIONS = {
     "artifact": ("name", "task", "tier", "format", "sha256", "bytes", "signature", "signed_by"),
     "model": ("model_bytes", "activations", "rounding", "tokens", "pad", "tokenizer", "vocabulary", "features",
-              "logits", "shapes", "operators", "cache"),
-    "answers": ("labels", "adapter_kinds", "temperature", "conformal"),
+              "logits", "last_layer", "shapes", "operators", "cache"),
+    "answers": ("labels", "adapter_kinds", "low_rank", "temperature", "conformal"),
 }  # fmt: skip
 _OWN = ("accuracy", "calibration", "origin", "notes", "parts")
 
@@ -31,7 +31,7 @@ def inspect(artifact: Path, verify: Path | None, as_json: bool) -> None:
     Example: tasuki inspect lamp.tflite --verify signing.pub
     """
     trusted = None if verify is None else artifacts.trusted_key(verify)
-    parts = artifacts.load(artifact, trusted)
+    parts = artifacts.load(artifact, trusted, mapped=True)
     figures = _figures(parts)
     if trusted is not None:
         figures |= {"signature": "verified", "signed_by": trusted.public_bytes_raw().hex()}
@@ -50,9 +50,10 @@ def _figures(parts: Artifact) -> dict[str, Any]:
         **parts.manifest,
         "sha256": parts.hash.hex(),
         "bytes": parts.size,
-        "model_bytes": len(parts.model),
+        "model_bytes": parts.manifest["parts"]["model"]["bytes"],
         "tokenizer": artifacts.VOCABULARY if parts.tokenizer_json is None else artifacts.TOKENIZER_JSON,
         "vocabulary": len(parts.vocabulary) or None,
+        "last_layer": parts.manifest.get("vocabulary"),
         "signature": "none" if parts.signature is None else "there, not checked: give --verify KEY",
     }
 

@@ -11,13 +11,18 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-FORMAT: Final = 2
+FORMAT: Final = 3
+# Format 2 admitted one kind to a classifier and none to a causal model, and is still read.
+FORMATS: Final = (2, FORMAT)
 TASKS: Final = ("classify", "causal")
 TIERS: Final = ("mcu", "mcu-large", "board", "gateway")
 ACTIVATIONS: Final = ("int8", "int16", "float")
 ROUNDING: Final = "tflm"
-# Which adapters each task admits.
-ADAPTER_KINDS: Final = {"classify": ["head"], "causal": []}
+# Which adapters each task admits, sorted.
+ADAPTER_KINDS: Final = {"classify": ("bias", "head", "low_rank", "statistics"), "causal": ("bias", "low_rank")}
+_KINDS_2: Final = {"classify": ["head"], "causal": []}
+# What the converter writes for `low_rank`.
+LOW_RANK: Final = {"rank": 8, "seed": 0}
 MAX_LABELS: Final = 4096
 MAX_LABEL_BYTES: Final = 64
 MAX_FEATURES: Final = 4096
@@ -32,11 +37,16 @@ MAX_NESTING: Final = 8
 MAX_TEXT_BYTES: Final = 1024
 # Keys and values of a decoder's cache, in elements.
 MAX_CACHE: Final = 1 << 30
+MAX_RANK: Final = 64
+MAX_SEED: Final = (1 << 53) - 1
+MAX_TENSORS: Final = 1 << 16
 REQUIRED: Final = frozenset({
     "format", "name", "task", "tier", "tokens", "pad", "features", "logits", "labels", "adapter_kinds", "rounding",
     "activations", "temperature", "conformal", "operators", "shapes", "calibration", "origin", "accuracy", "parts",
 })  # fmt: skip
 OPTIONAL: Final = frozenset({"cache", "notes", "start", "stop"})
+# From format 3 on.
+OPTIONAL_3: Final = frozenset({"low_rank", "vocabulary"})
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _CACHE: Final = ("layers", "heads", "width", "context")
 
@@ -55,8 +65,10 @@ def read(data: bytes) -> dict[str, Any]:
 
 
 def check(fields: Mapping[str, Any]) -> None:
-    """The manifest is whole and makes sense; `parts` is the reader's to compare."""
-    missing, unknown = REQUIRED - set(fields), set(fields) - REQUIRED - OPTIONAL
+    """The manifest is whole and makes sense; `parts` is the reader's to compare, and `format` is one of FORMATS."""
+    newer = fields.get("format") != FORMATS[0]
+    missing = REQUIRED - set(fields)
+    unknown = set(fields) - REQUIRED - OPTIONAL - (OPTIONAL_3 if newer else set())
     if missing or unknown:
         raise ValueError(f"manifest keys missing: {sorted(missing)}, unknown: {sorted(unknown)}")
     task = fields["task"]
@@ -64,7 +76,10 @@ def check(fields: Mapping[str, Any]) -> None:
     _need(_text(fields["name"]), "name")
     _need(_whole(fields["tokens"], 1, MAX_TOKENS), "tokens")
     _need(_whole(fields["pad"], 0, 2**31 - 1), "pad")
-    _need(fields["adapter_kinds"] == ADAPTER_KINDS[task], "adapter_kinds")
+    if newer:
+        _check_kinds(task, fields["adapter_kinds"], fields)
+    else:
+        _need(fields["adapter_kinds"] == _KINDS_2[task], "adapter_kinds")
     _need(fields["rounding"] == ROUNDING and fields["activations"] in ACTIVATIONS, "rounding or activations")
     _need(_number(fields["temperature"], 0.01, 100), "temperature")
     _check_outputs(task, fields["features"], fields["logits"], fields["labels"])
@@ -78,9 +93,27 @@ def check(fields: Mapping[str, Any]) -> None:
     vocabulary = fields["logits"]["width"]
     _need("start" not in fields or (task == "causal" and _whole(fields["start"], 0, vocabulary - 1)), "start")
     _check_stop(task, fields.get("stop", []), vocabulary)
+    if "vocabulary" in fields:
+        _check_last_layer(task, fields["vocabulary"])
     for name in ("calibration", "accuracy", "notes", "parts"):
         _need(isinstance(fields.get(name, {}), dict), name)
     _shallow(fields, MAX_NESTING)
+
+
+def _check_kinds(task: str, kinds: Any, fields: Mapping[str, Any]) -> None:
+    _need(_list(kinds, 1) and all(kind in ADAPTER_KINDS[task] for kind in kinds), "adapter_kinds")
+    _need(kinds == sorted(set(kinds)), "order of the adapter_kinds")
+    _need(("low_rank" in kinds) == ("low_rank" in fields), "low_rank, which stands where adapter_kinds has it")
+    if "low_rank" in fields:
+        low_rank = fields["low_rank"]
+        _need(_record(low_rank, "rank", "seed") and _whole(low_rank["rank"], 1, MAX_RANK), "rank of low_rank")
+        _need(_whole(low_rank["seed"], 0, MAX_SEED), "seed of low_rank")
+
+
+def _check_last_layer(task: str, layer: Any) -> None:
+    _need(task == "causal" and (_record(layer, "weight") or _record(layer, "weight", "bias")), "vocabulary")
+    _need(all(_whole(tensor, 0, MAX_TENSORS - 1) for tensor in layer.values()), "tensors of the vocabulary")
+    _need(len(set(layer.values())) == len(layer), "a tensor of the vocabulary is named twice")
 
 
 def _check_outputs(task: str, features: Any, logits: Any, labels: Any) -> None:

@@ -12,6 +12,8 @@ PAD_PIECE: Final = "[PAD]"
 UNKNOWN_PIECE: Final = "[UNK]"
 # Longer words are one unknown piece; bounds the work per byte of text.
 MAX_WORD_BYTES: Final = 64
+# Words whose pieces are remembered: some hundred kilobytes at most.
+_REMEMBERED: Final = 2048
 _LOWER: Final = bytes(b + 32 if 65 <= b <= 90 else b for b in range(256))
 _APOSTROPHE: Final = b"'"
 # Every byte that is not part of a word separates words.
@@ -36,6 +38,7 @@ class Tokenizer:
                 self._later[piece[2:].encode()] = number
             else:
                 self._first[piece.encode()] = number
+        self._known: dict[bytes, list[int]] = {}
         self._longest = max((len(p) for p in (*self._first, *self._later)), default=1)
 
     def encode(self, text: str) -> NDArray[np.int32]:
@@ -49,10 +52,19 @@ class Tokenizer:
         """Ids of the UTF-8 bytes `text`, at most `tokens` of them."""
         found: list[int] = []
         for word in text.translate(_LOWER).replace(_APOSTROPHE, b"").translate(_SEPARATORS).split():
-            found.extend(self._split(word))
+            pieces = self._known.get(word)
+            found.extend(self._remembered(word) if pieces is None else pieces)
             if len(found) >= self.tokens:
                 break
         return found[: self.tokens]
+
+    def _remembered(self, word: bytes) -> list[int]:
+        pieces = self._split(word)
+        if len(word) <= MAX_WORD_BYTES:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[word] = pieces
+        return pieces
 
     def _split(self, word: bytes) -> list[int]:
         if len(word) > MAX_WORD_BYTES:

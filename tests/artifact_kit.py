@@ -20,9 +20,11 @@ def about(**changes: Any) -> dict[str, Any]:
     fields = {
         "name": "small", "task": "classify", "tier": "mcu", "tokens": 8, "pad": 0,
         "features": [{"depth": 2, "width": 2, "output": 1}, {"depth": 4, "width": 3, "output": 0}],
-        "logits": {"output": 2, "width": 2}, "labels": ["off", "on"], "adapter_kinds": ["head"], "rounding": "tflm",
-        "activations": "int8", "temperature": 1.5, "conformal": [[0.05, 0.9], [0.1, 0.5]], "operators": ["ADD"],
-        "shapes": {"ids": [1, 8], "logits": [1, 2]}, "calibration": {"texts": 3, "estimators": {"minmax": 2}},
+        "logits": {"output": 2, "width": 2}, "labels": ["off", "on"],
+        "adapter_kinds": ["bias", "head", "low_rank", "statistics"], "low_rank": {"rank": 8, "seed": 0},
+        "rounding": "tflm", "activations": "int8", "temperature": 1.5, "conformal": [[0.05, 0.9], [0.1, 0.5]],
+        "operators": ["ADD"], "shapes": {"ids": [1, 8], "logits": [1, 2]},
+        "calibration": {"texts": 3, "estimators": {"minmax": 2}},
         "origin": [{"package": "p==1", "sha256": "ab" * 32, "licence": "MIT", "origin": "somebody/something"}],
         "accuracy": {"unseen": 0.5},
     }  # fmt: skip
@@ -32,9 +34,18 @@ def about(**changes: Any) -> dict[str, Any]:
 def causal(**changes: Any) -> dict[str, Any]:
     """The fields of a causal model."""
     return about(**{
-        "task": "causal", "labels": [], "adapter_kinds": [], "logits": {"output": 2, "width": 50_257},
+        "task": "causal", "labels": [], "adapter_kinds": ["bias", "low_rank"],
+        "vocabulary": {"weight": 7, "bias": 8}, "logits": {"output": 2, "width": 50_257},
         "cache": {"layers": 2, "heads": 2, "width": 8, "context": 64}, "start": 1, "stop": [0, 2], **changes,
     })  # fmt: skip
+
+
+def second_format(task: str = "classify", **changes: Any) -> dict[str, Any]:
+    """The fields as format 2 had them, `format` and `parts` too."""
+    kinds = ["head"] if task == "classify" else []
+    newer = {"low_rank": None, "vocabulary": None, "adapter_kinds": kinds, "format": 2}
+    fields = {"classify": about, "causal": causal}[task](**{**newer, **changes})
+    return listed(fields)
 
 
 def parts() -> dict[str, bytes]:

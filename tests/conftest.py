@@ -38,7 +38,8 @@ def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = {
         "name": "tiny", "task": "classify", "tier": "mcu", "tokens": 8, "pad": 0, "labels": list(TINY_LABELS),
         "features": [{"depth": 1, "width": 16, "output": outputs.features[0]}],
-        "logits": {"output": outputs.logits, "width": 4}, "adapter_kinds": ["head"], "rounding": "tflm",
+        "logits": {"output": outputs.logits, "width": 4}, "rounding": "tflm",
+        "adapter_kinds": ["bias", "head", "low_rank", "statistics"], "low_rank": {"rank": 8, "seed": 0},
         "activations": "int8", "temperature": 1.0, "conformal": [[0.1, 0.9]], "operators": list(made.operators),
         "shapes": {"ids": [1, 8], "features": [1, 16], "logits": [1, 4]}, "calibration": {"texts": 64},
         "origin": [{"file": "seed 7", "sha256": "00" * 32, "licence": "Apache-2.0", "origin": "random weights"}],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasuki.aggregator import merge
-from tasuki.sdk import adapter
+from tasuki.sdk import adapter, kinds
 from tasuki.sdk.adapter import Head
 from tasuki.sdk.update import Update
 
@@ -30,8 +30,9 @@ class Homes:
     def round(self, head: Head) -> Head:
         updates = []
         for features, base, targets in self.data:
-            fitted = adapter.fit(head, features, base, targets, self.moment, 1.0)
-            updates.append(Update(adapter.from_joined(LABELS, fitted.joined - head.joined), len(targets)))
+            offset = adapter.logits(head, features, base)
+            problem = adapter.Problem(LABELS, features, offset, targets, self.moment, np.ones(len(LABELS)))
+            updates.append(Update(kinds.make("head", WIDTH).fit(problem), len(targets)))
         return merge.merge(head, updates, 64)
 
     def loss(self, head: Head) -> float:

@@ -42,7 +42,19 @@ def test_every_command_of_the_issue_is_there() -> None:
     paths = {" ".join(path[1:]) for path, _ in COMMANDS}
     for name in ("demo", "distil", "convert", "inspect", "bench relay", "firmware build"):
         assert name in paths
-    for name in ("predict", "learn", "sync", "status"):
+    for name in [
+        "predict",
+        "explain",
+        "embed",
+        "generate",
+        "score",
+        "learn",
+        "forget",
+        "replace",
+        "sync",
+        "run",
+        "status",
+    ]:
         assert f"device {name}" in paths
     for name in ("init", "enrol", "run", "status"):
         assert f"gateway {name}" in paths
@@ -60,14 +72,16 @@ def test_commands_that_print_figures_have_json() -> None:
 def test_predict_learn_status(tiny_artifact: Path, tmp_path: Path) -> None:
     state = ("--state", tmp_path / "state")
     done = run("device", "predict", tiny_artifact, "turn on the light", "--json", *state)
-    assert set(json.loads(done.stdout)) == {"text", "label", "probability", "margin", "latency_ms"}
+    assert set(json.loads(done.stdout)) == {
+        "text", "label", "probability", "margin", "uncertain", "answered_by", "latency_ms"
+    }  # fmt: skip
     done = run("device", "learn", tiny_artifact, "make it cosy", "movie_night", "--new-label", "--json", *state)
     assert done.returncode == 0
     assert json.loads(done.stdout)["examples"] == 1
     status = json.loads(run("device", "status", tiny_artifact, "--json", *state).stdout)
     assert status["own_labels"] == ["movie_night"]
     assert len(bytes.fromhex(status["public_key"])) == 32
-    assert json.loads(run("device", "forget", tiny_artifact, "--yes", "--json", *state).stdout) == {
+    assert json.loads(run("device", "forget", tiny_artifact, "--all", "--yes", "--json", *state).stdout) == {
         "forgotten_examples": 1
     }
 

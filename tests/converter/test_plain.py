@@ -204,7 +204,9 @@ def test_perplexity_is_that_of_the_artifacts_own_runner(causal: tuple[Graph, dic
     shares = tf.nn.log_softmax(logits["logits"]).numpy().reshape(4, 24, 50)[:, :21]
     wanted = np.exp(-np.take_along_axis(shares, texts[:, 1:, None], -1).mean())
     assert exact == pytest.approx(wanted, rel=1e-4)
-    made = compile_graphs({"prefill": graph, "decode": causal_student.lower(CAUSAL, weights, 1)}, feeds, real)
+    made = compile_graphs(
+        {"decode": causal_student.lower(CAUSAL, weights, 1), "prefill": graph}, feeds, real, measured=graph
+    )
     assert np.exp(causal_run.loss(made.model, texts)) == pytest.approx(exact, rel=0.1)
     for kind, near in (("float", 1e-4), ("int8", 0.2)):
         run = plain.Run(plain.convert(function, kind, feeds), function)  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 """A device's end of the link, and a gateway that does as the test says."""
 
+import contextlib
+import socket
 import ssl
 import threading
 import time
@@ -34,18 +36,21 @@ PARTS = Artifact(
 )  # fmt: skip
 
 
-def enrolment_of(port: int, device: str = DEVICE, tls: Tls | None = None, host: str = "127.0.0.1") -> Enrolment:
+def enrolment_of(
+    port: int, device: str = DEVICE, tls: Tls | None = None, host: str = "127.0.0.1", token: str | None = None
+) -> Enrolment:
     """The enrolment that the gateway below stands for; the hybrid suite."""
+    gateway = GATEWAY.public_key().public_bytes_raw()
     # Only `Device` seals to this key; the link never looks at it.
-    return Enrolment(FLEET, device, host, port, ARTIFACT, GATEWAY.public_key().public_bytes_raw(), HYBRID, b"", tls)
+    return Enrolment(FLEET, device, host, port, ARTIFACT, gateway, HYBRID, b"", tls, token)
 
 
 def state_of(folder: Path) -> State:
     return State(folder, ARTIFACT)
 
 
-def spool(state: State, number: int = 0, device: str = DEVICE) -> bytes:
-    """Seal an update of the head `number` on the state's current version and keep it."""
+def spool(state: State, number: int = 0, device: str = DEVICE, **good: float) -> bytes:
+    """Seal an update of the head `number` on the state's current version and keep it; `good`: `now` and `lifetime`."""
     version = state.number("version")
     plain = update.encode(Update(head(number), 3))
 
@@ -53,7 +58,7 @@ def spool(state: State, number: int = 0, device: str = DEVICE) -> bytes:
         bound = Context(FLEET, device, "up", ARTIFACT, version, sequence, HYBRID)
         return envelope.seal(plain, bound, KEY, sealing("gateway", HYBRID).public_key())
 
-    return state.spool(version, seal).message
+    return state.spool(version, seal, **good).message
 
 
 def adapter_message(version: int, key: Any = GATEWAY, expires: int = 0) -> bytes:
@@ -106,24 +111,43 @@ def lasting(port: int, name: str) -> mqtt.Client:
 
 
 class ScriptedGateway:
-    """Answers each update that opens; `mute`, `copies` and `status` say how. Announces the version `announced`."""
+    """Answers each update that opens; `mute`, `copies` and `status` say how. Announces the version `announced`.
 
-    def __init__(self, port: int, announced: int = 0, copies: int = 1, tls: ssl.SSLContext | None = None) -> None:
+    Inside the context its subscription and its first announcement are with the broker.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        announced: int = 0,
+        copies: int = 1,
+        tls: ssl.SSLContext | None = None,
+        login: tuple[str, str] | None = None,
+    ) -> None:
         self.announced = announced
         self.copies = copies
         self.mute = False
         self.status: Callable[[int], Refusal] = lambda _: Refusal.ADMITTED
+        self.hears: Callable[[mqtt.MQTTMessage], None] = lambda _: None
         self.opened: list[tuple[int, bytes]] = []
+        self._ready = threading.Event()
+        self._announced: list[mqtt.MQTTMessageInfo] = []
         self._port = port
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "test-gateway", protocol=MQTTProtocolVersion.MQTTv5)
         self._client.reconnect_delay_set(1, 1)
         if tls is not None:
             self._client.tls_set_context(tls)
+        if login is not None:
+            self._client.username_pw_set(*login)
         self._client.on_connect = self._connected
+        self._client.on_subscribe = lambda *_: self._ready.set()
         self._client.on_message = self._received
 
     def __enter__(self) -> "ScriptedGateway":
         connected(self._client, self._port)
+        assert self._ready.wait(PATIENCE)
+        for message in self._announced:
+            message.wait_for_publish(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -133,8 +157,10 @@ class ScriptedGateway:
     def announce(self, version: int | None = None) -> None:
         """Publish a version (the latest, or `version`) as retained."""
         self.announced = self.announced if version is None else version
-        for _ in range(self.copies):
-            self._client.publish(topics.adapter(FLEET), adapter_message(self.announced), qos=1, retain=True)
+        message = adapter_message(self.announced)
+        self._announced = [
+            self._client.publish(topics.adapter(FLEET), message, qos=1, retain=True) for _ in range(self.copies)
+        ]
 
     def _connected(self, client: mqtt.Client, *_: object) -> None:
         client.subscribe(topics.up(FLEET, "+"), qos=1)
@@ -151,10 +177,52 @@ class ScriptedGateway:
         except Refused:
             return
         self.opened.append((header.sequence, plain))
+        self.hears(message)
         if not self.mute:
             for _copy in range(self.copies):
                 word = receipt_message(header.sequence, self.status(header.sequence), device)
                 client.publish(topics.receipts(FLEET, device), word, qos=1)
+
+
+class StubBroker:
+    """Takes connections, keeps each CONNECT packet, answers `answer`, and reads nothing more until the end."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.connects: list[bytes] = []
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.05)
+        self._lines: list[socket.socket] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def __enter__(self) -> "StubBroker":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(PATIENCE)
+        for line in (*self._lines, self._listener):
+            line.close()
+
+    def _serve(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                line, _ = self._listener.accept()
+                self._lines.append(line)
+                line.settimeout(PATIENCE)
+                self.connects.append(line.recv(2)[:1] + line.recv(4096))
+                line.sendall(self._answer)
+
+
+def connack(reason: int) -> bytes:
+    """The answer to a CONNECT: no session, no properties (MQTT 5, section 3.2)."""
+    return bytes([0x20, 3, 0, reason, 0])
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -1,6 +1,7 @@
 """Keys and enrolment on disk, and the names that topics are made of."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import stat
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from protocol_kit import ARTIFACT, seed, signing
 
+from tasuki.aggregator import fleet
 from tasuki.sdk import enrolment, keys, topics
 from tasuki.sdk.enrolment import Enrolment, Tls
 from tasuki.sdk.envelope import HYBRID, SUITES, X25519
@@ -116,7 +118,8 @@ def fields() -> dict[str, Any]:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"format": 2}, {"fleet": "Oak"}, {"fleet": "oak/+"}, {"fleet": ""}, {"fleet": "o" * 33},
+        {"format": 0}, {"format": 3}, {"format": True}, {"format": "1"},
+        {"fleet": "Oak"}, {"fleet": "oak/+"}, {"fleet": ""}, {"fleet": "o" * 33},
         {"device": "#"}, {"device": 5}, {"fleet": ["oak"]},
         {"broker": {}}, {"broker": {"host": "", "port": 1883}}, {"broker": {"host": "h", "port": 0}},
         {"broker": {"host": "h", "port": 65536}}, {"broker": {"host": "h", "port": "1883"}},
@@ -125,12 +128,100 @@ def fields() -> dict[str, Any]:
         {"gateway": "AAAA"}, {"gateway": "!"}, {"gateway": None},
         {"suite": 0}, {"suite": 3}, {"suite": True}, {"suite": [1]}, {"suite": HYBRID},
         {"sealing": ""}, {"sealing": "é"}, {"tls": {}}, {"tls": []},
+        {"token": "secret"}, {"token": None},
     ],
     ids=str,
 )  # fmt: skip
 def test_each_bad_field_of_an_enrolment_is_named(changed: dict[str, Any]) -> None:
     with pytest.raises(KeyInvalid, match="tasuki gateway enrol"):
         enrolment.decode(json.dumps({**fields(), **changed}).encode())
+
+
+TLS = Tls("ca", "certificate", "key")
+TOKEN = dataclasses.replace(GOOD, token="open sesame")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        TOKEN,
+        dataclasses.replace(TOKEN, host="localhost"),
+        dataclasses.replace(TOKEN, host="127.8.9.1"),
+        dataclasses.replace(TOKEN, host="::1"),
+        dataclasses.replace(TOKEN, host="broker.example", tls=TLS),
+        dataclasses.replace(TOKEN, host="broker.example", tls=Tls("ca")),
+        dataclasses.replace(TOKEN, token="x"),
+        dataclasses.replace(TOKEN, token="ü" * 1024),
+    ],
+    ids=str,
+)
+def test_a_token_comes_back_as_format_2(made: Enrolment) -> None:
+    data = enrolment.encode(made)
+    assert json.loads(data)["format"] == 2
+    assert enrolment.decode(data) == made
+    assert repr(made) == repr(dataclasses.replace(made, token="another")), "a log must not tell it"
+
+
+def test_without_a_token_format_1_is_written_as_ever() -> None:
+    """A device of an older version reads it: no key is new."""
+    assert fields()["format"] == 1
+    assert set(fields()) == {
+        "format", "fleet", "device", "broker", "artifact", "gateway", "suite", "sealing", "tls",
+    }  # fmt: skip
+
+
+def test_format_2_may_leave_the_token_out() -> None:
+    for more in ({}, {"token": None}):
+        assert enrolment.decode(json.dumps({**fields(), "format": 2, **more}).encode()) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"token": ""}, "printable"), ({"token": "x" * 1025}, "printable"), ({"token": "a\nb"}, "printable"),
+        ({"token": "a\0"}, "printable"), ({"token": 5}, "printable"), ({"token": ["x"]}, "printable"),
+        ({"token": "\ud800"}, "printable"),
+        ({"broker": {"host": "broker.example", "port": 1883}}, "clear"),
+        ({"broker": {"host": "192.0.2.1", "port": 1883}}, "clear"),
+        ({"broker": {"host": "127.0.0.1.example", "port": 1883}}, "clear"),
+        ({"tls": {"ca": "ca", "certificate": "c", "key": None}}, "without"),
+        ({"tls": {"ca": "ca"}}, "certificate"),
+        ({"token": None, "tls": {"ca": "ca", "certificate": None, "key": None}}, "neither"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_token_that_can_not_be_used_is_named(changed: dict[str, Any], says: str) -> None:
+    made = json.loads(enrolment.encode(TOKEN))
+    with pytest.raises(KeyInvalid, match=says) as caught:
+        enrolment.decode(json.dumps({**made, **changed}).encode())
+    assert "sesame" not in str(caught.value)
+
+
+def test_what_could_not_be_read_is_not_written() -> None:
+    for wrong in (
+        dataclasses.replace(TOKEN, host="broker.example"),
+        dataclasses.replace(TOKEN, token=""),
+        dataclasses.replace(GOOD, tls=Tls("ca")),
+        dataclasses.replace(GOOD, tls=Tls("ca", "certificate")),
+    ):
+        with pytest.raises(KeyInvalid):
+            enrolment.encode(wrong)
+
+
+def test_the_gateway_enrols_with_a_token_instead_of_a_certificate(tmp_path: Path, tiny_artifact: Path) -> None:
+    held_out = tmp_path / "texts.jsonl"
+    held_out.write_text('{"text": "turn on the light", "label": "light_on"}\n')
+    public = signing("device").public_key().public_bytes_raw()
+    fleet.init(tmp_path / "oak", "oak", tiny_artifact, held_out, "broker.example", 8883, tls=True)
+    made = fleet.enrol(tmp_path / "oak", "kitchen", public, token="open sesame")
+    assert made.tls == Tls((tmp_path / "oak" / "tls" / "ca.crt").read_text())
+    assert enrolment.decode(enrolment.encode(made)) == made
+    assert fleet.enrol(tmp_path / "oak", "kitchen", public).token is None
+    fleet.init(tmp_path / "ash", "ash", tiny_artifact, held_out, "broker.example", 1883)
+    with pytest.raises(KeyInvalid, match="clear"):
+        fleet.enrol(tmp_path / "ash", "kitchen", public, token="open sesame")
+    other = signing("another device").public_key().public_bytes_raw()
+    assert fleet.enrol(tmp_path / "ash", "kitchen", other), "the name was not spent on what can't be used"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +256,7 @@ def test_hostile_enrolment_files_are_named(data: bytes) -> None:
 
 @given(st.data())
 def test_changed_enrolments_are_decoded_or_named(data: st.DataObject) -> None:
-    changed = bytearray(enrolment.encode(GOOD))
+    changed = bytearray(enrolment.encode(data.draw(st.sampled_from((GOOD, TOKEN)))))
     place = data.draw(st.integers(0, len(changed) - 1))
     changed[place : place + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
     with contextlib.suppress(KeyInvalid):

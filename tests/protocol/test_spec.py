@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hpke_oracle import AEAD_CHACHA20_POLY1305, KDF_HKDF_SHA256, KEM_HYBRID, KEM_X25519
 
-from tasuki.sdk import artifact, codec, cose, device, downlink, enrolment, link, manifest, tokenizer, update
+from tasuki.sdk import artifact, classifier, codec, cose, downlink, enrolment, link, manifest, tokenizer, update
 from tasuki.sdk.envelope import HYBRID, X25519
 from tasuki.sdk.errors import Refusal
 
@@ -35,9 +35,9 @@ def test_suites(suite: int, kem: int) -> None:
 
 def test_bounds() -> None:
     text = section("Bounds").replace(",", "")
-    for bound in (cose.MAX_MESSAGE_BYTES, enrolment.MAX_BYTES, device.MAX_TEXT_BYTES):
+    for bound in (cose.MAX_MESSAGE_BYTES, enrolment.MAX_BYTES, classifier.MAX_TEXT_BYTES):
         assert f"| {bound} bytes" in text
-    assert f"a label {device.MAX_LABEL_BYTES} bytes" in text
+    assert f"a label {manifest.MAX_LABEL_BYTES} bytes" in text
     mebibytes = [
         size >> 20 for size in (artifact.MAX_MODEL_BYTES, artifact.MAX_PART_BYTES, artifact.MAX_MANIFEST_BYTES)
     ]
@@ -49,8 +49,9 @@ def test_bounds() -> None:
 
 
 def test_formats() -> None:
-    assert (manifest.FORMAT, update.FORMAT, downlink.FORMAT, enrolment.FORMAT) == (2, 1, 1, 1)
-    assert "The artifact's format is number **2**, all others are number **1**" in " ".join(SPEC.split())
+    assert (manifest.FORMAT, update.FORMAT, downlink.FORMAT, enrolment.FORMAT) == (3, 1, 1, 1)
+    words = "The artifact's format is number **3**, the enrolment file's **1** or **2**, all others are number **1**"
+    assert words in " ".join(SPEC.split())
 
 
 def test_the_kem_of_the_hybrid_names_its_drafts() -> None:

@@ -1,8 +1,12 @@
 """The artifact's reader: every truncation and every altered byte is refused by name, or changes nothing that counts."""
 
 import contextlib
+import gc
 import json
+import os
 import struct
+import subprocess
+import sys
 import warnings
 import zipfile
 import zlib
@@ -27,7 +31,7 @@ from tasuki.sdk.errors import (
     ArtifactUnsigned,
     KeyInvalid,
 )
-from tasuki.sdk.runtime import Outputs
+from tasuki.sdk.runtime import Body, Outputs
 
 SIGNED = pack.pack(kit.MODEL, kit.parts(), kit.about(), kit.KEY)
 PLAIN = pack.pack(kit.MODEL, kit.parts(), kit.about())
@@ -62,6 +66,41 @@ def test_a_causal_model_has_no_labels_and_no_moment() -> None:
     assert (found.task, found.labels, found.logits, found.moment.shape) == ("causal", (), 50_257, (0, 0))
 
 
+def test_the_kinds_of_adapters_and_what_they_need() -> None:
+    found = artifact.parse(PLAIN)
+    assert (found.kinds, found.low_rank) == (("bias", "head", "low_rank", "statistics"), (8, 0))
+    assert (found.vocabulary_layer, found.vocabulary_bias) == (None, None)
+    words = {artifact.VOCABULARY: kit.parts()[artifact.VOCABULARY]}
+    found = artifact.parse(pack.pack(kit.MODEL, words, kit.causal(low_rank={"rank": 64, "seed": (1 << 53) - 1})))
+    assert (found.kinds, found.low_rank) == (("bias", "low_rank"), (64, (1 << 53) - 1))
+    assert (found.vocabulary_layer, found.vocabulary_bias) == (7, 8)
+    few = kit.about(adapter_kinds=["bias", "statistics"], low_rank=None)
+    found = artifact.parse(pack.pack(kit.MODEL, kit.parts(), few))
+    assert (found.kinds, found.low_rank) == (("bias", "statistics"), None)
+    found = artifact.parse(pack.pack(kit.MODEL, words, kit.causal(vocabulary={"weight": 7})))
+    assert (found.vocabulary_layer, found.vocabulary_bias) == (7, None)
+
+
+def test_format_2_is_still_read() -> None:
+    found = artifact.parse(kit.with_manifest(manifest.write(kit.second_format())))
+    assert (found.manifest["format"], found.kinds, found.low_rank) == (2, ("head",), None)
+    fields = kit.second_format("causal")
+    del fields["parts"][artifact.MOMENT]
+    words = {artifact.VOCABULARY: kit.parts()[artifact.VOCABULARY]}
+    data = archive.append(kit.MODEL, {artifact.MANIFEST: manifest.write(fields), **words})
+    assert artifact.parse(data).kinds == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"adapter_kinds": ["bias", "head"]}, {"adapter_kinds": []}, {"low_rank": {"rank": 8, "seed": 0}},
+     {"adapter_kinds": ["head", "low_rank"], "low_rank": {"rank": 8, "seed": 0}}],
+)  # fmt: skip
+def test_format_2_has_nothing_of_format_3(change: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactCorrupt, match="manifest"):
+        artifact.parse(kit.with_manifest(manifest.write(kit.second_format(**change))))
+
+
 def test_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissing):
         artifact.load(tmp_path / "nothing.tflite")
@@ -77,7 +116,7 @@ def test_foreign_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [(1, "convert the student again"), *((n, "update") for n in (3, "2", 2.0, True, None))]
+    ("number", "words"), [(1, "convert the student again"), *((n, "update") for n in (4, "2", 2.0, True, None))]
 )
 def test_other_formats_say_what_to_do(number: object, words: str) -> None:
     data = kit.with_manifest(json.dumps({"format": number, "unknown": 1}).encode(), other__bin=b"x")
@@ -139,8 +178,9 @@ def test_any_tail_gives_a_refusal(noise: bytes, start: int, end: int) -> None:
         same(artifact.parse(altered), artifact.parse(SIGNED))
 
 
-def same(one: artifact.Artifact, other: artifact.Artifact) -> None:
-    assert (one.model, one.manifest, one.vocabulary) == (other.model, other.manifest, other.vocabulary)
+def same(one: artifact.Artifact, other: artifact.Artifact, model: bool = True) -> None:
+    assert (one.manifest, one.vocabulary) == (other.manifest, other.vocabulary)
+    assert not model or one.model == other.model
     np.testing.assert_array_equal(one.moment, other.moment)
 
 
@@ -212,6 +252,121 @@ def test_a_size_that_lies_is_found_without_inflating_more() -> None:
         archive.content(struct.pack("<30x9s", b"vocab.txt") + packed, member, 1 << 20)
 
 
+# --- mapped -----------------------------------------------------------------------------------------------
+
+
+def test_a_mapped_file_gives_what_a_read_one_gives(tmp_path: Path) -> None:
+    path = tmp_path / "signed.tflite"
+    path.write_bytes(SIGNED)
+    found, clean = artifact.load(path, TRUSTED, mapped=True), artifact.parse(SIGNED)
+    assert (found.hash, found.size, found.manifest, found.vocabulary) == (
+        clean.hash, clean.size, clean.manifest, clean.vocabulary
+    )  # fmt: skip
+    assert isinstance(found.model, os.PathLike)
+    assert Path(found.model).read_bytes() == SIGNED
+
+
+def test_every_refusal_is_the_same_for_a_mapped_file(tmp_path: Path) -> None:
+    path = tmp_path / "it.tflite"
+    with pytest.raises(ArtifactMissing):
+        artifact.load(path, mapped=True)
+    with pytest.raises(ArtifactMissing):
+        artifact.load(tmp_path, mapped=True)
+    with pytest.raises(ArtifactForeign):
+        artifact.load("/dev/null", mapped=True)
+    cuts = [SIGNED[:cut] for cut in range(0, len(SIGNED), 41)]
+    flips = [SIGNED[:at] + bytes([SIGNED[at] ^ 0xFF]) + SIGNED[at + 1 :] for at in range(0, len(SIGNED), 7)]
+    for data in [*cuts, *flips, PLAIN, pack.sign(SIGNED, kit.OTHER_KEY)]:
+        path.write_bytes(data)
+        kinds = []
+        for mapped in (False, True):
+            try:
+                same(artifact.load(path, TRUSTED, mapped), artifact.parse(SIGNED), model=False)
+                kinds.append("fine")
+            except ArtifactError as error:
+                kinds.append(f"{type(error).__name__} {error}")
+        if data:
+            assert kinds[0] == kinds[1]
+        else:
+            assert all(kind.startswith("ArtifactForeign") for kind in kinds)
+
+
+def test_a_mapped_file_is_closed_with_the_artifact_and_after_a_refusal(tmp_path: Path) -> None:
+    path = tmp_path / "it.tflite"
+
+    def held() -> int:
+        found = 0
+        for link in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found += str(link.readlink()) == str(path)
+        return found
+
+    path.write_bytes(SIGNED)
+    parts = artifact.load(path, mapped=True)
+    assert held() == 1
+    del parts
+    gc.collect()
+    assert held() == 0
+    path.write_bytes(SIGNED[:-1])
+    with pytest.raises(ArtifactCorrupt):
+        artifact.load(path, mapped=True)
+    gc.collect()
+    assert held() == 0
+
+
+def test_what_is_put_in_the_place_of_a_mapped_file_is_not_read(tmp_path: Path, tiny_artifact: Path) -> None:
+    path, other = tmp_path / "it.tflite", tmp_path / "other.tflite"
+    path.write_bytes(tiny_artifact.read_bytes())
+    mapped, read = artifact.load(path, mapped=True), artifact.load(tiny_artifact)
+    other.write_bytes(SIGNED)
+    other.replace(path)
+    ids = read.tokenizer().encode("turn on the light")
+    first = Body(mapped.model, mapped.outputs)
+    for one, two in zip(first.run(ids), Body(read.model, read.outputs).run(ids), strict=True):
+        np.testing.assert_array_equal(one, two)
+    path.unlink()
+    for one, two in zip(first.run(ids), Body(mapped.model, mapped.outputs).run(ids), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+RESIDENT = """
+import sys
+from pathlib import Path
+from tasuki.sdk import artifact
+from tasuki.sdk.runtime import Body
+def resident(what):
+    return next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if l.startswith(what))
+small, path, mapped = sys.argv[1], sys.argv[2], sys.argv[3] == "mapped"
+warm = artifact.load(small, mapped=mapped)
+Body(warm.model, warm.outputs).run(warm.tokenizer().encode("turn on"))
+before, peak = resident("VmRSS:"), resident("VmHWM:")
+parts = artifact.load(path, mapped=mapped)
+body = Body(parts.model, parts.outputs)
+features, logits = body.run(parts.tokenizer().encode("turn on the light"))
+print(resident("VmRSS:") - before, resident("VmHWM:") - peak, logits.tolist())
+"""
+
+
+def test_a_mapped_model_is_not_resident(tmp_path: Path, tiny_artifact: Path) -> None:
+    """With 64 MiB that no text touches, as most rows of an embedding are not: here behind the flatbuffer's end."""
+    data = tiny_artifact.read_bytes()
+    found = members(data)
+    fields = json.loads(found.pop("manifest.json"))
+    del fields["format"], fields["parts"]
+    model = data[: archive.listing(data)[0].offset] + bytes(64 << 20)
+    path = tmp_path / "large.tflite"
+    path.write_bytes(pack.pack(model, found, fields))
+    grown, peaks, answers = {}, {}, {}
+    for how in ("mapped", "read"):
+        words = [sys.executable, "-c", RESIDENT, tiny_artifact, path, how]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        kib, peak, answers[how] = done.stdout.split(" ", 2)
+        grown[how], peaks[how] = int(kib), int(peak)
+    assert answers["mapped"] == answers["read"]
+    assert grown["read"] > 64 << 10
+    assert max(grown["mapped"], peaks["mapped"]) < 8 << 10
+
+
 # --- the manifest -----------------------------------------------------------------------------------------
 
 DEPTH = {"depth": 1, "width": 5, "output": 0}
@@ -228,7 +383,14 @@ NONSENSE: list[dict[str, Any]] = [
     {"features": [{**DEPTH, "depth": 3}, {**DEPTH, "depth": 2, "output": 1}]},
     {"logits": 2}, {"logits": {"output": 2}}, {"logits": {"output": 2, "width": 3}},
     {"logits": {"output": 0, "width": 2}},
-    {"adapter_kinds": []}, {"adapter_kinds": ["lora"]}, {"rounding": "tflite"}, {"activations": "int4"},
+    {"adapter_kinds": []}, {"adapter_kinds": ["lora"]}, {"adapter_kinds": "head"}, {"adapter_kinds": [["head"]]},
+    {"adapter_kinds": ["head", "bias", "low_rank"]}, {"adapter_kinds": ["low_rank", "low_rank"]},
+    {"adapter_kinds": ["head"]}, {"low_rank": None}, {"low_rank": {}}, {"low_rank": {"rank": 8}},
+    {"low_rank": {"rank": 0, "seed": 0}}, {"low_rank": {"rank": 65, "seed": 0}}, {"low_rank": {"rank": 8.0, "seed": 0}},
+    {"low_rank": {"rank": True, "seed": 0}}, {"low_rank": {"rank": 8, "seed": -1}}, {"low_rank": [8, 0]},
+    {"low_rank": {"rank": 8, "seed": 1 << 53}}, {"low_rank": {"rank": 8, "seed": 0, "more": 0}},
+    {"adapter_kinds": ["bias"], "low_rank": None}, {"vocabulary": {"weight": 1}}, {"format": 2},
+    {"rounding": "tflite"}, {"activations": "int4"},
     {"temperature": 0}, {"temperature": 101}, {"temperature": True}, {"temperature": "1"},
     {"conformal": []}, {"conformal": [[0, 0.5]]}, {"conformal": [[1, 0.5]]}, {"conformal": [[0.1, 1.5]]},
     {"conformal": [[0.1]]}, {"conformal": [[0.2, 0.5], [0.1, 0.5]]}, {"conformal": [[0.1, 0.4], [0.2, 0.5]]},
@@ -287,6 +449,16 @@ def test_manifests_that_lack_a_field_are_refused(field: str) -> None:
     [
         {"labels": ["a", "b"]},
         {"adapter_kinds": ["head"]},
+        {"adapter_kinds": ["bias", "low_rank", "statistics"]},
+        {"adapter_kinds": ["bias"]},
+        {"vocabulary": 7},
+        {"vocabulary": {"bias": 7}},
+        {"vocabulary": {"weight": -1}},
+        {"vocabulary": {"weight": 1 << 16}},
+        {"vocabulary": {"weight": 7, "bias": 7}},
+        {"vocabulary": {"weight": 7, "scale": 8}},
+        {"vocabulary": {"weight": "logits.weight"}},
+        {"format": 2},
         {"cache": {"layers": 0, "heads": 2, "width": 8, "context": 64}},
         {"cache": {"layers": 1 << 10, "heads": 1 << 10, "width": 1 << 10, "context": 1 << 10}},
         {"logits": {"output": 2, "width": 1 << 21}},
@@ -301,7 +473,7 @@ def test_manifests_that_lack_a_field_are_refused(field: str) -> None:
 )
 def test_causal_manifests_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="manifest"):
-        manifest.check({"format": 2, "parts": {}, **kit.causal(**change)})
+        manifest.check({"format": 3, "parts": {}, **kit.causal(**change)})
 
 
 @pytest.mark.parametrize(

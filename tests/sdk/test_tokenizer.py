@@ -62,3 +62,12 @@ def test_lone_surrogate_is_a_question_mark() -> None:
 def test_vocabulary_must_begin_with_the_special_pieces() -> None:
     with pytest.raises(ValueError, match="PAD"):
         Tokenizer(("a", "b"), 4)
+
+
+def test_remembered_words_stay_bounded_and_change_nothing() -> None:
+    words = [f"turn{number}lights" for number in range(5000)]
+    used = Tokenizer(PIECES, 12)
+    for word in (*words, "x" * (MAX_WORD_BYTES + 1), *reversed(words)):
+        assert used.pieces(word.encode()) == slow(word.encode())
+        assert len(used._known) <= 2048
+    assert all(len(word) <= MAX_WORD_BYTES for word in used._known)
