@@ -10,6 +10,7 @@ import numpy as np
 from tasuki.converter.homes import Home, Split
 from tasuki.sdk import adapter, artifact, kinds
 from tasuki.sdk.learner import LOCAL_STRENGTH
+from tasuki.sdk.problem import Problem
 from tasuki.sdk.runtime import Body
 
 # How the arms are called in a home's figures.
@@ -32,7 +33,7 @@ def central(parts: Split, file: Path, fleet_homes: Sequence[Home]) -> dict[str, 
     zero = adapter.zero(loaded.labels, loaded.features)
     targets = np.array([rows[c.label] for c in lived.values()])
     pulls = np.full(len(loaded.labels), LOCAL_STRENGTH)
-    problem = adapter.Problem(zero.labels, features, base, targets, loaded.moment, pulls)
+    problem = Problem(zero.labels, features, base, targets, loaded.moment, pulls)
     head = kinds.make("head", loaded.features).fit(problem)
 
     def right(commands: Sequence[Any]) -> list[int]:

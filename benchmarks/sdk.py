@@ -38,6 +38,9 @@ TEXTS: Final = (
 )  # fmt: skip
 
 
+_DEVICES: Final = 7
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to run. `seed` is the homes' partition; those from 100 on were used to choose settings."""
@@ -69,7 +72,7 @@ def _speed(plan: Plan, student: Path, progress: Progress) -> dict[str, Any]:
     calls = 200 if plan.quick else sdk_speed.CALLS
     models = {"mcu": (student, calls)}
     if not plan.quick:
-        models["minilm"] = (sdk_models.minilm(progress), calls // 4)
+        models["minilm"] = (sdk_models.minilm(progress), calls // 2)
     predict = {name: predicted(*model) for name, model in models.items()}
     figures: dict[str, Any] = {"predict": predict}
     figures["predict_ratio"] = max(found["ratio"]["fresh"] for found in predict.values())
@@ -81,13 +84,20 @@ def _speed(plan: Plan, student: Path, progress: Progress) -> dict[str, Any]:
 
 
 def predicted(file: Path, calls: int) -> dict[str, Any]:
-    """`Device.predict` beside the bare loop: of a fresh device, and of one that has learned."""
-    with TemporaryDirectory(prefix="tasuki-speed-") as work:
-        with Device.open(file, f"{work}/fresh") as fresh, Device.open(file, f"{work}/taught") as taught:
-            for text in ("make it cosy", "cosy please", "let us get cosy", "time to get cosy", "cosy in here"):
-                taught.learn(text, "movie_night", new_label=True, durable=False)
-            sides = {"fresh": fresh.predict, "learned": taught.predict}
-            return sdk_speed.predict_ratio(file, sides, TEXTS, calls)
+    """`Device.predict` beside the bare loop: of a fresh device, and of one that has learned.
+
+    Where an interpreter lies in memory makes a percent or two: the run of the median ratio of several is given.
+    """
+    runs = []
+    for _ in range(_DEVICES):
+        with TemporaryDirectory(prefix="tasuki-speed-") as work:
+            with Device.open(file, f"{work}/fresh") as fresh, Device.open(file, f"{work}/taught") as taught:
+                for text in ("make it cosy", "cosy please", "let us get cosy", "time to get cosy", "cosy in here"):
+                    taught.learn(text, "movie_night", new_label=True, durable=False)
+                sides = {"fresh": fresh.predict, "learned": taught.predict}
+                runs.append(sdk_speed.predict_ratio(file, sides, TEXTS, calls // _DEVICES))
+    runs.sort(key=lambda found: float(found["ratio"]["fresh"]))
+    return {**runs[_DEVICES // 2], "ratios": [found["ratio"] for found in runs]}
 
 
 def _words(plan: Plan, progress: Progress) -> dict[str, Any]:

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasuki.sdk import kinds, solver
-from tasuki.sdk.adapter import Floats, Problem
+from tasuki.sdk.adapter import Floats
+from tasuki.sdk.problem import Problem
 
 EXAMPLES: Final = 1000
 FEATURES: Final = 128

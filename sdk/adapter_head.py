@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tasuki.sdk import solver
-from tasuki.sdk.adapter import Floats, Head, Problem, check_width
+from tasuki.sdk.adapter import Floats, Head
+from tasuki.sdk.problem import Problem, check_width
 
 
 @dataclass(frozen=True)

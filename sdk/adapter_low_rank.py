@@ -26,7 +26,8 @@ from typing import ClassVar
 import numpy as np
 
 from tasuki.sdk import solver
-from tasuki.sdk.adapter import Floats, Head, Problem, check_width
+from tasuki.sdk.adapter import Floats, Head
+from tasuki.sdk.problem import Problem, check_width
 
 LABEL = b"tasuki low_rank 1\x00"
 

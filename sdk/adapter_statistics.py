@@ -23,7 +23,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tasuki.sdk.adapter import RIDGE, Floats, Head, Problem, check_width, from_joined, probabilities, zero
+from tasuki.sdk.adapter import Floats, Head, from_joined, probabilities, zero
+from tasuki.sdk.problem import RIDGE, Problem, check_width
 
 Doubles = NDArray[np.float64]
 # Numbers at once: 16 MB of float64.

@@ -8,8 +8,7 @@ import mmap
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 # What is read: the whole file in memory, or mapped.
 Data: TypeAlias = bytes | mmap.mmap
@@ -26,8 +25,7 @@ _DATE: Final = 1 << 5 | 1
 _MODE: Final = 0o644 << 16
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One entry of the directory: bytes deflated and inflated, and where its header begins."""
 
     name: str

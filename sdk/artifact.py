@@ -8,9 +8,8 @@ import hashlib
 import mmap
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +57,7 @@ class TextEncoder(Protocol):
         """Ids of `text`, int32 [tokens]."""
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(NamedTuple):
     """What a device needs of the file.
 
     `features` is the number of all features, of which `widths[i]` are of depth `depths[i]`; `logits` is the number of

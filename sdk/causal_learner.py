@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasuki.sdk import held_out
-from tasuki.sdk.adapter import Floats, Head, Problem
+from tasuki.sdk.adapter import Floats, Head
 from tasuki.sdk.kinds import Kind
 from tasuki.sdk.prediction import Verdict
+from tasuki.sdk.problem import Problem
 
 # The pull towards the body, in tokens of cached text, in the metric of the cache. Chosen on people whose words trained
 # the student; figures are of others.

@@ -1,7 +1,7 @@
 """From a text to the model's own integers, quickly: answering costs little more than the model itself."""
 
 import threading
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,9 @@ from tasuki.sdk.runtime import Body, Floats, Options
 MAX_TEXT_BYTES: Final = 64 << 10
 
 
-# What a named tuple's own constructor does, without its call.
-_new: Final = tuple.__new__
-
-
-class Raw(NamedTuple):
-    """What the model gives for one text: base logits [C], and the features [width] of each depth where asked for.
-
-    Both as they come, on the classifier's grids `base` and `grid`: int8, int16 or float32.
-    """
-
-    logits: NDArray[Any]
-    features: tuple[NDArray[Any], ...] = ()
+# What the model gives for one text: base logits, and the features [width] of each depth where asked for. Both as they
+# come, on the classifier's grids `base` and `grid`: int8, int16 or float32; the logits in any shape of C values.
+Raw: TypeAlias = tuple[NDArray[Any], tuple[NDArray[Any], ...]]
 
 
 class Classifier:
@@ -53,15 +44,15 @@ class Classifier:
         """What the model gives for `text`, which `checked_text` let pass. Raises ArtifactCorrupt."""
         ids = self._encode(text)[None]
         with self._lock:
-            raw = _new(Raw, (self._answer(ids), self._features() if features else ()))
-        if self._floats and not all(np.isfinite(part).all() for part in (raw.logits, *raw.features)):
+            raw = (self._answer(ids), self._features() if features else ())
+        if self._floats and not all(np.isfinite(part).all() for part in (raw[0], *raw[1])):
             raise ArtifactCorrupt("the model gives a value that is not finite")
         return raw
 
     def embed(self, text: str) -> tuple[Floats, Floats]:
         """Features float32 [d] and base logits float32 [C] of `text`. Raises as `run` does."""
         logits, features = self.run(text)
-        return self.grid.real(features), self.base.real((logits,))
+        return self.grid.real(features), self.base.real((logits.reshape(-1),))
 
 
 def checked_text(text: str) -> str:

@@ -1,7 +1,7 @@
 """The task `classify`: answers from the body and its adapters, refitted on the cached examples."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -10,12 +10,12 @@ from tasuki.sdk import adapter, learned
 from tasuki.sdk.adapter import Floats, Head
 from tasuki.sdk.artifact import Artifact
 from tasuki.sdk.cache import Example, digest
-from tasuki.sdk.classifier import Classifier, checked_text
+from tasuki.sdk.classifier import Classifier, Raw, checked_text
 from tasuki.sdk.errors import InputError
 from tasuki.sdk.learned import Learned, Lesson
 from tasuki.sdk.prediction import Explanation, Prediction, Using, Verdict
 from tasuki.sdk.runtime import Options
-from tasuki.sdk.scorer import Scorer, joined
+from tasuki.sdk.scorer import Scorer, Scores, joined
 from tasuki.sdk.wanted import Wanted
 
 _clock: Final = time.perf_counter
@@ -27,7 +27,7 @@ class Side(NamedTuple):
     """One adapter's answers: how to score, and the floor below which they are uncertain at the usual level."""
 
     name: Using
-    scorer: Scorer
+    score: Callable[[Raw], Scores]
     labels: tuple[str, ...]
     features: bool
     floor: float
@@ -96,8 +96,8 @@ class ClassifyTask:
             side = now.sides[using]
         else:
             raise InputError(f"using={using!r} is not one of local, global, base")
-        name, scorer, labels, features, floor = side
-        best, share, second = scorer(self._run(text, features))
+        name, score, labels, features, floor = side
+        best, share, second = score(self._run(text, features))
         if level is not None:
             floor = self._floor(now, side, level)
         doubt = share < floor or second >= floor
@@ -113,7 +113,7 @@ class ClassifyTask:
         verdict = now.learned.verdict
         for one in now.sides.values():
             began = _clock()
-            best, share, second = one.scorer(self._run(text))
+            best, share, second = one.score(self._run(text))
             doubt = share < one.floor or second >= one.floor
             answers[one.name] = Prediction(
                 now.learned.labels[best], share, share - second, doubt, one.name, (_clock() - began) * 1e3
@@ -130,8 +130,8 @@ class ClassifyTask:
     def example(self, text: str, label: str, keep_text: bool) -> Example:
         """What is kept of the checked `text`."""
         raw = self._run(text)
-        features, scale = self.classifier.grid.pack(raw.features)
-        base, base_scale = self.classifier.base.pack((raw.logits,))
+        features, scale = self.classifier.grid.pack(raw[1])
+        base, base_scale = self.classifier.base.pack((raw[0],))
         return Example(digest(text), text if keep_text else None, label, features, base, scale, base_scale)
 
     def lesson(self, examples: Sequence[Example]) -> Lesson:
@@ -187,7 +187,7 @@ class ClassifyTask:
         sides: dict[str, Side] = {
             name: Side(
                 name,
-                scorers[name],
+                scorers[name].score,
                 found.labels,
                 scorers[name].needs_features,
                 floor if name == answers else table,

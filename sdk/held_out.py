@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasuki.sdk import adapter
-from tasuki.sdk.adapter import Floats, Head, Indices, Problem
+from tasuki.sdk.adapter import Floats, Head
 from tasuki.sdk.kinds import Kind
+from tasuki.sdk.problem import Indices, Problem, subset
 
 
 def held_out(kind: Kind, problem: Problem, folds: int = 5, seed: int = 0) -> Floats:
@@ -49,4 +50,4 @@ def _fits(kind: Kind, problem: Problem, folds: int, seed: int) -> Iterator[tuple
     places = assign(problem.targets, folds, seed)
     for fold in np.unique(places):
         aside = places == fold
-        yield np.flatnonzero(aside), kind.fit(adapter.subset(problem, np.flatnonzero(~aside)))
+        yield np.flatnonzero(aside), kind.fit(subset(problem, np.flatnonzero(~aside)))

@@ -13,11 +13,12 @@ A kind's table is a `tasuki.sdk.adapter.Head` over ``phi(h)``, k columns: the ad
 
 from typing import Final, Protocol
 
-from tasuki.sdk.adapter import Floats, Head, Problem
+from tasuki.sdk.adapter import Floats, Head
 from tasuki.sdk.adapter_bias import BiasKind
 from tasuki.sdk.adapter_head import HeadKind
 from tasuki.sdk.adapter_low_rank import LowRankKind
 from tasuki.sdk.adapter_statistics import StatisticsKind
+from tasuki.sdk.problem import Problem
 
 NAMES: Final = ("head", "low_rank", "bias", "statistics")
 

@@ -9,10 +9,11 @@ from typing import Final
 import numpy as np
 
 from tasuki.sdk import adapter, confidence, held_out
-from tasuki.sdk.adapter import Head, Problem
+from tasuki.sdk.adapter import Head
 from tasuki.sdk.kinds import Kind
 from tasuki.sdk.learned import Body, Learned, Lesson
 from tasuki.sdk.prediction import Verdict
+from tasuki.sdk.problem import Problem
 
 # Weight of the pull towards the fleet's adapter, in examples' worth of public text: what stays on the device may be
 # bold, what travels to every home is careful. A label of the device's own is pulled least: neither body nor fleet knows

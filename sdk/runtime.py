@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,7 @@ class Mapped(os.PathLike[str]):
 Model: TypeAlias = bytes | os.PathLike[str]
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(NamedTuple):
     """Which of the model's outputs are the features, by ascending depth, and which the base logits."""
 
     features: tuple[int, ...]
@@ -130,6 +129,7 @@ class Body:
             self.tokens = int(ids["shape"][1])
             self.features = tuple(Output(details[output]) for output in outputs.features)
             self.logits = Output(details[outputs.logits])
+            self._logits = self.logits.index
         except (ValueError, RuntimeError, IndexError) as error:
             raise ArtifactCorrupt(f"{self.runtime} can't load the model: {error}") from None
         # Bound once: `answer` is what every text waits for.
@@ -151,21 +151,21 @@ class Body:
 
         Raises ArtifactCorrupt if the model can't be run on them.
         """
-        logits = self.logits.real(self.answer(ids[None]))
+        logits = self.logits.real(self.answer(ids[None])[0])
         features = np.concatenate(
             [output.real(raw) for output, raw in zip(self.features, self.raw_features(), strict=True)]
         )
         return features, logits
 
     def answer(self, ids: NDArray[np.int32]) -> NDArray[Any]:
-        """The base logits as the model gives them, [C] on the grid of `logits`, of `ids` int32 [1, tokens].
+        """The base logits as the model gives them, [1, C] on the grid of `logits`, of `ids` int32 [1, tokens].
 
         Raises ArtifactCorrupt if the model can't be run on them.
         """
         try:
             self._set(self._ids, ids)
             self._invoke()
-            found: NDArray[Any] = self._get(self.logits.index)[0]
+            found: NDArray[Any] = self._get(self._logits)
         except (ValueError, RuntimeError) as error:
             raise ArtifactCorrupt(f"{self.runtime} can't run the model: {error}") from None
         return found

@@ -12,7 +12,7 @@ in plain Python, whose overhead is less than NumPy's; many in NumPy.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -73,7 +73,9 @@ class Scorer:
         self._few = self.labels <= FEW
         self._gate = None if head is None else gate
         quick = base.exact and self._few
-        self._ranked = _Table(base, temperature).scores if quick else None
+        self._table = _Table(base, temperature).scores if quick else None
+        # What to call for an answer: the table itself where there is nothing else to it.
+        self.score: Callable[[Raw], Scores] = self._table if self._table is not None and head is None else self
         self._gate_table = _Table(base, self._gate) if quick and self._gate is not None else None
         self._matrix = None if head is None else self._folded(head)
         # Where codes stand in a column of the matrix: the logits' first, for few labels, then each depth's.
@@ -100,8 +102,8 @@ class Scorer:
         """
         logits, features = raw
         if self._dot is None or (self._gate is not None and self.labels == self._count and self._sure(logits)):
-            if self._ranked is not None:
-                return self._ranked(logits.tobytes().translate(_ORDERED))
+            if self._table is not None:
+                return self._table(raw)
             return self._summed(self._plain(logits))
         return self._summed(self._scores(logits, features))
 
@@ -114,18 +116,18 @@ class Scorer:
     def _sure(self, logits: NDArray[Any]) -> bool:
         if self._gate_table is not None:
             return CONFIDENT * self._gate_table.total(logits.tobytes().translate(_ORDERED)) <= 1
-        calibrated = self._base.real((logits,)) / np.float32(self._gate or 1)
+        calibrated = self._base.real((logits.reshape(-1),)) / np.float32(self._gate or 1)
         return bool(adapter.probabilities(calibrated).max() >= CONFIDENT)
 
     def _plain(self, logits: NDArray[Any]) -> Floats:
         """Base logits divided by the temperature, float32 [C]."""
-        return np.asarray(self._base.real((logits,)) / np.float32(self._temperature), np.float32)
+        return np.asarray(self._base.real((logits.reshape(-1),)) / np.float32(self._temperature), np.float32)
 
     def _scores(self, logits: NDArray[Any], features: Sequence[NDArray[Any]]) -> Floats:
         """Adapted logits divided by the temperature, float32 [labels]."""
         assert self._dot is not None  # noqa: S101  (the callers', for the type checker)
         # One array of codes of any type: quicker than filling one.
-        parts = (logits, *features, _ONE) if self._few else (*features, _ONE)
+        parts = (logits.reshape(-1), *features, _ONE) if self._few else (*features, _ONE)
         values = _join(parts, dtype=np.float32)
         found: Floats
         if self._grid.exact:
@@ -173,13 +175,15 @@ class _Table:
         self._falling = [math.exp(-step * below) for below in range(256)]
         self._below: dict[int, list[float]] = {}
 
-    def scores(self, codes: bytes) -> Scores:
-        ranked = sorted(codes)
-        top = ranked[-1]
-        shares = self._below.get(top) or self._shifted(top)
+    def scores(self, raw: Raw) -> Scores:
+        codes = raw[0].tobytes().translate(_ORDERED)
+        top = max(codes)
+        below = self._below.get(top) or self._shifted(top)
         # A list is summed quicker than what makes it.
-        total = sum([shares[code] for code in ranked])
-        return codes.index(top), 1 / total, shares[ranked[-2]] / total
+        shares = [below[code] for code in codes]
+        total, best = sum(shares), codes.index(top)
+        shares[best] = 0.0
+        return best, 1 / total, max(shares) / total
 
     def total(self, codes: bytes) -> float:
         """The sum of all exponentials, the largest of which is 1."""

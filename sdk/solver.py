@@ -1,4 +1,4 @@
-"""Minimises the convex objective of `tasuki.sdk.adapter.Problem`.
+"""Minimises the convex objective of `tasuki.sdk.Problem`.
 
 The rule: a problem is *large* if its table ``C (d + 1)`` has more than 2**18 numbers, its logits ``n C`` more than
 2**22, or its offset is a function. All others, such as every head of a classifier, go to L-BFGS (Nocedal and Wright
@@ -35,7 +35,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasuki.sdk.adapter import Floats, Head, Indices, Problem, from_joined, select, zero
+from tasuki.sdk.adapter import Floats, Head, from_joined, select, zero
+from tasuki.sdk.problem import Indices, Problem
 
 TOLERANCE = 1e-4
 GAP = 5e-6

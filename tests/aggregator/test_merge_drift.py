@@ -6,6 +6,7 @@ import pytest
 from tasuki.aggregator import merge
 from tasuki.sdk import adapter, kinds
 from tasuki.sdk.adapter import Head
+from tasuki.sdk.problem import Problem
 from tasuki.sdk.update import Update
 
 LABELS = ("a", "b", "c")
@@ -31,7 +32,7 @@ class Homes:
         updates = []
         for features, base, targets in self.data:
             offset = adapter.logits(head, features, base)
-            problem = adapter.Problem(LABELS, features, offset, targets, self.moment, np.ones(len(LABELS)))
+            problem = Problem(LABELS, features, offset, targets, self.moment, np.ones(len(LABELS)))
             updates.append(Update(kinds.make("head", WIDTH).fit(problem), len(targets)))
         return merge.merge(head, updates, 64)
 

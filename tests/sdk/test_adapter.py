@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from tasuki.sdk import adapter
+from tasuki.sdk.problem import RIDGE, Problem, subset
 
 
-def problem() -> adapter.Problem:
+def problem() -> Problem:
     rng = np.random.default_rng(0)
     features, offset = rng.standard_normal((4, 2)).astype(np.float32), rng.standard_normal((4, 3)).astype(np.float32)
-    return adapter.Problem(
-        ("a", "b", "c"), features, offset, np.array([0, 1, 2, 1]), np.eye(3, dtype=np.float32), np.ones(3)
-    )
+    return Problem(("a", "b", "c"), features, offset, np.array([0, 1, 2, 1]), np.eye(3, dtype=np.float32), np.ones(3))
 
 
 def test_select_matches_rows_by_name() -> None:
@@ -57,7 +56,7 @@ def test_the_body_answers_where_it_is_sure() -> None:
         (lambda p: replace(p, pulls=np.array([1.0, np.nan, 1.0])), "pulls"),
     ],
 )
-def test_problems_that_do_not_fit_are_refused(change: Callable[[adapter.Problem], adapter.Problem], match: str) -> None:
+def test_problems_that_do_not_fit_are_refused(change: Callable[[Problem], Problem], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         change(problem())
 
@@ -69,7 +68,7 @@ def test_an_offset_may_be_a_function_of_rows() -> None:
     by_rows = replace(whole, offset=lambda rows: table[rows])
     rows = np.array([3, 0, 2])
     for kept in (whole, by_rows):
-        part = adapter.subset(kept, rows)
+        part = subset(kept, rows)
         assert part.targets.tolist() == [1, 0, 2]
         assert np.array_equal(part.features, whole.features[rows])
         assert np.array_equal(part.offsets(np.array([1, 2])), table[[0, 2]])
@@ -79,5 +78,5 @@ def test_the_metric_is_the_moment_with_a_ridge() -> None:
     metric = problem().metric()
     assert metric is not None
     assert metric.dtype == np.float64
-    assert np.array_equal(metric, (1 + adapter.RIDGE) * np.eye(3))
+    assert np.array_equal(metric, (1 + RIDGE) * np.eye(3))
     assert replace(problem(), moment=None).metric() is None

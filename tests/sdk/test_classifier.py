@@ -30,22 +30,22 @@ def test_a_text_gives_what_the_body_gives(tiny_artifact: Path, mapped: bool) -> 
         for found, wanted in zip(classifier.embed(text), (features, logits), strict=True):
             np.testing.assert_array_equal(found, wanted)
         raw = classifier.run(text)
-        assert (raw.logits.dtype, raw.features[0].dtype) == (np.int8, np.int8)
-        (kept,) = classifier.grid.unpack(*zip(classifier.grid.pack(raw.features), strict=True))
+        assert (raw[0].dtype, raw[1][0].dtype) == (np.int8, np.int8)
+        (kept,) = classifier.grid.unpack(*zip(classifier.grid.pack(raw[1]), strict=True))
         np.testing.assert_array_equal(kept, features)
         bare = classifier.run(text, features=False)
-        np.testing.assert_array_equal(bare.logits, raw.logits)
-        assert bare.features == ()
+        np.testing.assert_array_equal(bare[0], raw[0])
+        assert bare[1] == ()
 
 
 def test_an_answer_is_a_copy(tiny_artifact: Path) -> None:
     classifier = Classifier(artifact.load(tiny_artifact))
     raw = classifier.run(TEXTS[0])
-    before = raw.logits.copy(), raw.features[0].copy()
+    before = raw[0].copy(), raw[1][0].copy()
     for text in TEXTS[1:]:
         classifier.run(text)
-    np.testing.assert_array_equal(raw.logits, before[0])
-    np.testing.assert_array_equal(raw.features[0], before[1])
+    np.testing.assert_array_equal(raw[0], before[0])
+    np.testing.assert_array_equal(raw[1][0], before[1])
 
 
 def test_threads_do_not_mix_their_texts(tiny_artifact: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasuki.sdk import adapter, held_out, kinds
-from tasuki.sdk.adapter import Problem
+from tasuki.sdk.problem import Problem, subset
 
 LABELS = ("a", "b", "c")
 
@@ -65,7 +65,7 @@ def test_each_answer_is_that_of_a_fit_to_the_other_folds() -> None:
     offset = problem.offsets(np.arange(17))
     for fold in range(4):
         inside = folds == fold
-        head = kind.fit(adapter.subset(problem, np.flatnonzero(~inside)))
+        head = kind.fit(subset(problem, np.flatnonzero(~inside)))
         wanted = adapter.logits(head, problem.features[inside], offset[inside])
         assert np.array_equal(answers[inside], wanted)
 
@@ -75,7 +75,7 @@ def test_few_examples_are_left_out_one_by_one() -> None:
         assert sorted(held_out.assign(np.zeros(count, np.intp), 5, 0).tolist()) == list(range(count))
     problem = make(1)
     assert np.array_equal(held_out.held_out(kinds.make("head", 4), problem), problem.offsets(np.arange(1)))
-    assert held_out.held_out(kinds.make("head", 4), adapter.subset(problem, np.zeros(0, np.intp))).shape == (0, 3)
+    assert held_out.held_out(kinds.make("head", 4), subset(problem, np.zeros(0, np.intp))).shape == (0, 3)
 
 
 def test_a_label_of_one_example_is_answered_without_it() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasuki.sdk import adapter, adapter_low_rank, adapter_statistics, kinds, solver
-from tasuki.sdk.adapter import Problem
+from tasuki.sdk.problem import Problem, subset
 
 WIDTH = 6
 LABELS = ("a", "b", "c", "d")
@@ -45,7 +45,7 @@ def test_every_kind_keeps_the_protocol(name: str) -> None:
         return float(-np.log(adapter.probabilities(scores)[np.arange(50), problem.targets]).sum())
 
     assert loss(head) < loss(adapter.zero(LABELS, kind.columns))
-    assert not kind.fit(adapter.subset(problem, np.zeros(0, np.intp))).joined.any()
+    assert not kind.fit(subset(problem, np.zeros(0, np.intp))).joined.any()
     started = kind.fit(problem, head)
     np.testing.assert_allclose(started.joined, head.joined, atol=5e-3)
     with pytest.raises(ValueError, match="width"):
@@ -154,7 +154,7 @@ def _reduced(problem: Problem, kind: kinds.Kind, seed: int) -> Problem:
 def test_any_partition_adds_up_to_the_solution_in_one_place(seed: int, parts: list[int], moment: bool) -> None:
     problem = make(seed, 30, moment)
     places = np.array(parts)
-    sums = [adapter_statistics.accumulate(adapter.subset(problem, np.flatnonzero(places == part))) for part in range(5)]
+    sums = [adapter_statistics.accumulate(subset(problem, np.flatnonzero(places == part))) for part in range(5)]
     total = reduce(adapter_statistics.add, sums)
     whole = adapter_statistics.accumulate(problem)
     assert total.count.tolist() == np.bincount(problem.targets, minlength=4).tolist()

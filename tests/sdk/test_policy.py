@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasuki.sdk import policy, solver
-from tasuki.sdk.adapter import Problem
 from tasuki.sdk.errors import InputError
 from tasuki.sdk.policy import Conditions, Decision, Limits, Sensor
+from tasuki.sdk.problem import Problem
 
 NOON = datetime(2026, 3, 4, 12, 0, tzinfo=timezone(timedelta(hours=9)))
 UNKNOWN = Conditions()

@@ -122,7 +122,7 @@ def test_the_raw_codes_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch) -
     use(monkeypatch)
     body = Body(b"", Outputs((2, 1), 0))
     logits = body.answer(IDS[None])
-    np.testing.assert_array_equal(logits, [-128, 127])
+    np.testing.assert_array_equal(logits, [[-128, 127]])
     shallow, deep = body.raw_features()
     assert (logits.dtype, shallow.dtype, deep.dtype) == (np.int8, np.int8, np.int16)
     np.testing.assert_array_equal(deep, [1000, -32768, 32767])

@@ -33,7 +33,7 @@ def drawn(rng: np.random.Generator, kind: str, width: int, reach: float) -> tupl
 
 def plain(base: Grid, grid: Grid, raw: Raw, temperature: float, head: Head | None, gate: float | None) -> Any:
     """Probabilities by the formula, as every other part of the project computes them."""
-    z, h = base.real((raw.logits,))[None], grid.real(raw.features)[None]
+    z, h = base.real((raw[0],))[None], grid.real(raw[1])[None]
     if head is None:
         scores = z
     elif gate is None:
@@ -63,7 +63,7 @@ def test_answers_are_those_of_the_formula(
     base_output, codes = drawn(rng, logits, labels, reach)
     drawn_features = [drawn(rng, features, width, 2.0) for width in (3, 7)]
     base, grid = Grid([base_output]), Grid([one for one, _ in drawn_features])
-    raw = Raw(codes, tuple(values for _, values in drawn_features))
+    raw = (codes, tuple(values for _, values in drawn_features))
     head = None
     if adapted != "none":
         weight = rng.standard_normal((labels + own, 10)).astype(np.float32)
@@ -89,7 +89,7 @@ def test_the_first_of_equals_is_the_answer(labels: int) -> None:
     base, grid = Grid([output(labels, np.int8, 0.1)]), Grid([output(2, np.int8, 0.1)])
     codes = np.full(labels, -5, np.int8)
     codes[1:3] = 7
-    raw = Raw(codes, (np.zeros(2, np.int8),))
+    raw = (codes, (np.zeros(2, np.int8),))
     for head in (None, adapter.zero(names(labels), 2)):
         best, probability, second = Scorer(base, grid, 1.0, head)(raw)
         assert best == 1
@@ -100,7 +100,7 @@ def test_the_first_of_equals_is_the_answer(labels: int) -> None:
 def test_extreme_grids_neither_overflow_nor_divide_by_zero(temperature: float) -> None:
     for scale in (1e-30, 1.0, 1e30):
         base, grid = Grid([output(3, np.int8, scale)]), Grid([output(1, np.int8, 1.0)])
-        best, probability, second = Scorer(base, grid, temperature)(Raw(np.array([127, -128, 0], np.int8)))
+        best, probability, second = Scorer(base, grid, temperature)((np.array([127, -128, 0], np.int8), ()))
         assert best == 0
         assert 0 <= second <= probability <= 1
 
@@ -110,7 +110,7 @@ def test_an_adapter_of_the_largest_numbers_gives_an_answer_or_a_named_error() ->
         base, grid = Grid([output(2, np.int8, 0.1)]), Grid([output(2, kind, 1e3)])
         huge = np.array([[3e38, -3e38], [-3e38, 3e38]], np.float32)
         scorer = Scorer(base, grid, 0.01, Head(names(2), huge, huge[0]))
-        raw = Raw(np.array([5, 6], np.int8), (np.array([100, 100], kind) * (1 if kind is np.int8 else kind(1e30)),))
+        raw = (np.array([5, 6], np.int8), (np.array([100, 100], kind) * (1 if kind is np.int8 else kind(1e30)),))
         try:
             _, probability, second = scorer(raw)
         except ArtifactCorrupt:

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from tasuki.sdk import adapter, solver
-from tasuki.sdk.adapter import Problem
+from tasuki.sdk.problem import Problem, subset
 
 
 def make(seed: int, count: int = 40, width: int = 5, labels: int = 3, pulls: Any = 1.0, moment: bool = True) -> Problem:
@@ -172,7 +172,7 @@ def test_separable_examples_have_a_finite_minimum() -> None:
 
 
 def test_no_examples_give_zero() -> None:
-    problem = adapter.subset(make(1), np.zeros(0, np.intp))
+    problem = subset(make(1), np.zeros(0, np.intp))
     start = adapter.from_joined(problem.labels, np.ones((3, 6)))
     assert not solver.minimise(problem, start).joined.any()
 
@@ -202,7 +202,7 @@ def test_one_label_in_all_leaves_nothing_to_learn() -> None:
 
 def test_an_example_twice_weighs_twice() -> None:
     problem = make(6)
-    twice = adapter.subset(problem, np.repeat(np.arange(40), 2))
+    twice = subset(problem, np.repeat(np.arange(40), 2))
     halved = replace(twice, pulls=2 * problem.pulls)
     np.testing.assert_allclose(solver.minimise(halved).joined, solver.minimise(problem).joined, atol=2e-3)
 
