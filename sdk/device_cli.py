@@ -11,6 +11,7 @@ from tasuki.sdk.console import emit, json_option
 from tasuki.sdk.device import Device
 from tasuki.sdk.errors import InputError
 from tasuki.sdk.kinds import NAMES
+from tasuki.sdk.policy import Limits
 from tasuki.sdk.prediction import Prediction
 
 _OPENING = (
@@ -24,6 +25,11 @@ _OPENING = (
     click.option("--verify", type=click.Path(path_type=Path), metavar="KEY",
                  help="Take only an artifact that this public key signed."),
     click.option("--no-texts", is_flag=True, help="Keep no texts beside the features; a new body then starts anew."),
+    click.option("--disk", type=int, metavar="BYTES", help="Bound of the state directory.  [default: 8 MiB]"),
+    click.option("--ram", type=int, metavar="BYTES", help="Bound of the working memory of a fit."),
+    click.option("--bytes-per-day", type=int, metavar="BYTES", help="Bound of what is sent and received in a day."),
+    click.option("--hours", multiple=True, metavar="FROM-TO",
+                 help="Learn and connect only in these local hours, such as 22-6; repeatable."),
 )  # fmt: skip
 
 
@@ -37,7 +43,17 @@ def _opening(command: Callable[..., None]) -> Callable[..., None]:
 def _open(artifact: Path, opening: dict[str, Any], replace: bool = False) -> Device:
     keep_texts = not opening.pop("no_texts")
     state = opening.pop("state")
-    return Device.open(artifact, state, keep_texts=keep_texts, replace=replace, **opening)
+    wanted = {name: opening.pop(name) for name in ("disk", "ram", "bytes_per_day")}
+    limits = Limits(**wanted, hours=[_hours(pair) for pair in opening.pop("hours")] or None)
+    return Device.open(artifact, state, keep_texts=keep_texts, replace=replace, limits=limits, **opening)
+
+
+def _hours(pair: str) -> tuple[float, float]:
+    first, _, last = pair.partition("-")
+    try:
+        return float(first), float(last)
+    except ValueError:
+        raise InputError(f"--hours {pair!r} is not FROM-TO, such as 22-6") from None
 
 
 def _figures(text: str, answer: Prediction) -> dict[str, Any]:

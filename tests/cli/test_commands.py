@@ -86,6 +86,17 @@ def test_predict_learn_status(tiny_artifact: Path, tmp_path: Path) -> None:
     }
 
 
+def test_limits_of_a_device(tiny_artifact: Path, tmp_path: Path) -> None:
+    state = ("--state", tmp_path / "state")
+    words = ("--disk", "2000000", "--bytes-per-day", "5000", "--hours", "0-24", "--json", *state)
+    status = json.loads(run("device", "status", tiny_artifact, *words).stdout)
+    assert status["limits"] == {"disk": 2_000_000, "bytes_per_day": 5000, "hours": [[0.0, 24.0]]}
+    for wrong in (("--hours", "late"), ("--disk", "1000"), ("--hours", "7-7")):
+        done = run("device", "status", tiny_artifact, *wrong, *state)
+        assert done.returncode == errors.InputError.exit_code
+        assert done.stderr.startswith("tasuki: error: ")
+
+
 def test_inspect(tiny_artifact: Path) -> None:
     figures = json.loads(run("inspect", tiny_artifact, "--json").stdout)
     assert figures["bytes"] == tiny_artifact.stat().st_size
