@@ -8,7 +8,7 @@
         device.sync()
 
 The TFLite runtime is loaded when a device is opened, solvers when it first fits, cryptography and MQTT when a fleet is
-first spoken of.
+first spoken of. `Limits` and `Conditions` (of `tasuki.sdk.policy`) and `SyncResult` are here as well.
 """
 
 from typing import TYPE_CHECKING
@@ -18,10 +18,11 @@ from tasuki.sdk.errors import TasukiError
 from tasuki.sdk.prediction import Explanation, Prediction
 
 if TYPE_CHECKING:
-    from tasuki.sdk.policy import Conditions, Limits
-    from tasuki.sdk.sync_result import SyncResult
+    from tasuki.sdk.policy import Conditions as Conditions
+    from tasuki.sdk.policy import Limits as Limits
+    from tasuki.sdk.sync_result import SyncResult as SyncResult
 
-__all__ = ["Conditions", "Device", "Explanation", "Limits", "Prediction", "SyncResult", "TasukiError"]
+__all__ = ["Device", "Explanation", "Prediction", "TasukiError"]
 _LATER = {"Conditions": "policy", "Limits": "policy", "SyncResult": "sync_result"}
 
 
