@@ -465,11 +465,11 @@ def test_what_can_not_write_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArtifactForeign, match="classify"):
         text_model(artifact.parse(pack.pack(artifact_kit.MODEL, artifact_kit.parts(), artifact_kit.about())))
     found = kit.read()
-    pieces = {**vars(found), "tokenizer_json": None, "vocabulary": artifact_kit.PIECES}
+    pieces = {**found._asdict(), "tokenizer_json": None, "vocabulary": artifact_kit.PIECES}
     with pytest.raises(NotAvailable, match=r"tokenizer\.json"):
         text_model(artifact.Artifact(**pieces))
     with pytest.raises(ArtifactCorrupt):
-        text_model(artifact.Artifact(**{**vars(found), "tokenizer_json": b"{}"}))
+        text_model(artifact.Artifact(**{**found._asdict(), "tokenizer_json": b"{}"}))
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(MissingExtra):
         text_model(found, Options())
