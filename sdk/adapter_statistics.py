@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasuki.sdk.adapter import Floats, Head, from_joined, probabilities, zero
+from tasuki.sdk.adapter_head import HeadKind
 from tasuki.sdk.problem import RIDGE, Problem, check_width
 
 Doubles = NDArray[np.float64]
@@ -91,20 +92,10 @@ def solve(statistics: Statistics, moment: Floats | None, pulls: Doubles) -> Head
 
 
 @dataclass(frozen=True)
-class StatisticsKind:
-    """`width` is d, the number of features."""
+class StatisticsKind(HeadKind):
+    """`width` is d, the number of features; the table sees them as a head does, and is fitted otherwise."""
 
-    width: int
     name: ClassVar[str] = "statistics"
-
-    @property
-    def columns(self) -> int:
-        """All features."""
-        return self.width
-
-    def project(self, features: Floats) -> Floats:
-        """The features as they are."""
-        return features
 
     def fit(self, problem: Problem, start: Head | None = None) -> Head:
         """The ridge solution; it needs no start."""

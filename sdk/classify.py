@@ -96,6 +96,10 @@ class ClassifyTask:
             side = now.sides[using]
         else:
             raise InputError(f"using={using!r} is not one of local, global, base")
+        return self._said(now, side, text, began, level)
+
+    def _said(self, now: Answering, side: Side, text: str, began: float, level: float | None) -> Prediction:
+        """What `side` says of the checked `text`."""
         name, score, labels, features, floor = side
         best, share, second = score(self._run(text, features))
         if level is not None:
@@ -109,15 +113,8 @@ class ClassifyTask:
         now = self._now
         taught = bool(now.taught) and digest(text) in now.taught
         side = now.sides["local"] if taught else now.best
-        answers: dict[Using, Prediction] = {}
         verdict = now.learned.verdict
-        for one in now.sides.values():
-            began = _clock()
-            best, share, second = one.score(self._run(text))
-            doubt = share < one.floor or second >= one.floor
-            answers[one.name] = Prediction(
-                now.learned.labels[best], share, share - second, doubt, one.name, (_clock() - began) * 1e3
-            )
+        answers = {one.name: self._said(now, one, text, _clock(), None) for one in now.sides.values()}
         return Explanation(text, side.name, _TAUGHT if taught else verdict.reason, verdict, answers)
 
     def embed(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
@@ -180,7 +177,8 @@ class ClassifyTask:
         }
         if found.local is not None:
             above = joined(found.labels, width, [(found.fleet, None), (found.local, self._columns)])
-            scorers["local"] = Scorer(base, grid, found.temperature, above)
+            # Where the fleet's adapter answers, the temperature is fitted to its answers.
+            scorers["local"] = Scorer(base, grid, found.temperature if local else usual, above)
         answers = "local" if local else "global"
         table = learned.untaught(self.body, found.fleet).floor(self.level)
         floor = found.floor(self.level)

@@ -208,8 +208,8 @@ class Device:
             raise InputError("say what to forget: a text, label=..., or everything=True, and only one of them")
         gone = self._memory.forget(None if text is None else checked_text(text), label, everything)
         self._task.reset(self._memory.examples())
-        self._stale = True
-        self._settle()
+        with self._fitting:
+            self._fit()  # whatever the limits say: what was forgotten must not answer until the battery is full
         return gone
 
     # --- the fleet ----------------------------------------------------------------------------------------

@@ -93,11 +93,9 @@ def _wanted(parts: Artifact, name: str | None) -> Wanted:
 
 def _capacity(parts: Artifact, limits: "Limits | None", disk: int) -> int:
     """How many examples the limits leave room for. Raises InputError where they are too tight."""
-    tokens = parts.tokens if parts.task == "causal" else 1
-    room = [
-        MOST_EXAMPLES,
-        capacity_for(disk, tokens * (parts.features + 8) + parts.logits * (tokens == 1) + _ROW_BYTES),
-    ]
+    # Features and logits of one text, or features and targets of all tokens of one.
+    codes = parts.features + parts.logits if parts.task == "classify" else parts.tokens * (parts.features + 4)
+    room = [MOST_EXAMPLES, capacity_for(disk, codes + _ROW_BYTES)]
     if limits is not None and limits.ram is not None and parts.task == "classify":
         from tasuki.sdk import policy
 

@@ -10,7 +10,6 @@ Without an adapter and in int8 the exponentials are tables, because z - max z ta
 in plain Python, whose overhead is less than NumPy's; many in NumPy.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
@@ -76,13 +75,8 @@ class Scorer:
         self._table = _Table(base, temperature).scores if quick else None
         # What to call for an answer: the table itself where there is nothing else to it.
         self.score: Callable[[Raw], Scores] = self._table if self._table is not None and head is None else self
-        self._gate_table = _Table(base, self._gate) if quick and self._gate is not None else None
+        self._gate_table = _Table(base, self._gate).scores if quick and self._gate is not None else None
         self._matrix = None if head is None else self._folded(head)
-        # Where codes stand in a column of the matrix: the logits' first, for few labels, then each depth's.
-        start = base.width if self._few else 0
-        ends = [start + end for end in itertools.accumulate(output.width for output in grid.outputs)]
-        self._first, self._size = slice(0, start), start + grid.width + 1
-        self._places = [slice(low, high) for low, high in itertools.pairwise([start, *ends])]
         self._dot = None if self._matrix is None else self._matrix.dot
 
     def _folded(self, head: Head) -> Floats:
@@ -115,7 +109,8 @@ class Scorer:
 
     def _sure(self, logits: NDArray[Any]) -> bool:
         if self._gate_table is not None:
-            return CONFIDENT * self._gate_table.total(logits.tobytes().translate(_ORDERED)) <= 1
+            _, share, _ = self._gate_table((logits, ()))
+            return share >= CONFIDENT
         calibrated = self._base.real((logits.reshape(-1),)) / np.float32(self._gate or 1)
         return bool(adapter.probabilities(calibrated).max() >= CONFIDENT)
 
@@ -184,12 +179,6 @@ class _Table:
         total, best = sum(shares), codes.index(top)
         shares[best] = 0.0
         return best, 1 / total, max(shares) / total
-
-    def total(self, codes: bytes) -> float:
-        """The sum of all exponentials, the largest of which is 1."""
-        top = max(codes)
-        shares = self._below.get(top) or self._shifted(top)
-        return sum([shares[code] for code in codes])
 
     def _shifted(self, top: int) -> list[float]:
         """``exp`` of each code's distance to the largest, `top`, made when it is first met."""

@@ -220,6 +220,19 @@ def test_limits_put_a_fit_off_but_keep_the_example(tiny_artifact: Path, tmp_path
         assert device.predict("make it cosy light").label == "movie_night"
 
 
+def test_forgetting_does_not_wait_for_the_limits(tiny_artifact: Path, tmp_path: Path) -> None:
+    seen = {"battery": 0.9}
+    limits = Limits(min_battery=0.5)
+    with Device.open(tiny_artifact, tmp_path, limits=limits, conditions=lambda: Conditions(**seen)) as device:
+        before = device.predict("make it cosy light").label
+        teach(device)
+        device.learn("play the radio", "music_play")
+        assert device.predict("make it cosy light").label == "movie_night"
+        seen["battery"] = 0.1
+        assert device.forget(label="movie_night") == len(COSY)
+        assert device.predict("make it cosy light").label == before != "movie_night"
+
+
 def test_limits_of_memory_bound_the_cache(tiny_artifact: Path, tmp_path: Path) -> None:
     room = policy.fit_bytes(20, 16, 4)
     with Device.open(tiny_artifact, tmp_path, limits=Limits(ram=room)) as device:
