@@ -53,6 +53,7 @@ class Answers:
     before_best: NDArray[np.float64]
     local: NDArray[np.bool_]
     flagged: dict[float, NDArray[np.bool_]]
+    before_flagged: dict[float, NDArray[np.bool_]]
 
 
 def run(parts: Split, file: Path, seed: int, users: int, later: int, progress: Progress) -> dict[str, Any]:
@@ -103,12 +104,11 @@ def _live(work: Path, file: Path, home: Home) -> Answers:
         device.enrol(_enrolment(work, home.name, device.public_key))
         device.sync(30.0)
         before = [device.predict(c.text, "global") for c in home.later]
+        before_flagged = _flagged(device, home.later)
         for command in (c for batch in home.rounds for c in batch):
             device.learn(command.text, command.label, new_label=True, durable=False)
         device.flush()
         after = [device.predict(c.text) for c in home.later]
-        flagged = {level: np.array([device.predict(c.text, level=level).uncertain for c in home.later])
-                   for level in LEVELS}  # fmt: skip
         return Answers(
             label_count=len({c.label for c in home.later}),
             fleet=_right(before, home.later),
@@ -116,8 +116,13 @@ def _live(work: Path, file: Path, home: Home) -> Answers:
             best=np.array([answer.probability for answer in after]),
             before_best=np.array([answer.probability for answer in before]),
             local=np.array([answer.answered_by == "local" for answer in after]),
-            flagged=flagged,
+            flagged=_flagged(device, home.later),
+            before_flagged=before_flagged,
         )
+
+
+def _flagged(device: Device, said: Sequence[Command]) -> dict[float, NDArray[np.bool_]]:
+    return {level: np.array([device.predict(c.text, level=level).uncertain for c in said]) for level in LEVELS}
 
 
 def _enrolment(work: Path, name: str, key: bytes) -> Path:
@@ -150,10 +155,14 @@ def _figures(users: Sequence[Answers]) -> dict[str, Any]:
             np.concatenate([user.before_best for user in users]), np.concatenate([user.fleet for user in users])
         ),
     }
+    fleet_right = np.concatenate([user.fleet for user in users])
     for level in LEVELS:
         flags = np.concatenate([user.flagged[level] for user in users])
         figures[f"flagged_{level:.2f}"] = float(flags.mean())
         figures[f"error_unflagged_{level:.2f}"] = float((~every_right[~flags]).mean())
+        flags = np.concatenate([user.before_flagged[level] for user in users])
+        figures[f"flagged_before_{level:.2f}"] = float(flags.mean())
+        figures[f"error_unflagged_before_{level:.2f}"] = float((~fleet_right[~flags]).mean())
     return figures
 
 

@@ -52,10 +52,14 @@ def conformal_table(
 
 
 def table_floor(table: Sequence[tuple[float, float]], level: float) -> float:
-    """The floor at `level` from a conformal table: one label in the set. Takes the row with the highest level that is
-    not above `level`; where there is none, NEVER."""
+    """The floor at `level` where nothing was learned yet: 1 - level, so that no answer is likelier wrong than that.
+
+    It rests on the calibration of the held-out texts behind the conformal table: NEVER where these were too few for a
+    row at or below `level`. The row's own threshold is no floor: sets grow with a stricter level, so that a floor made
+    of them would flag less.
+    """
     rows = [threshold for found, threshold in table if found <= level + 1e-12]
-    return 1.0 - rows[-1] if rows and rows[-1] < 1 else NEVER
+    return 1.0 - level if rows and rows[-1] < 1 else NEVER
 
 
 def cache_floor(best: NDArray[np.float64], right: NDArray[np.bool_], level: float) -> float:

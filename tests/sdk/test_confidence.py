@@ -84,10 +84,10 @@ def test_ranks_are_exact_and_few_texts_promise_nothing() -> None:
     assert conformal_table(logits[:0], targets[:0], 1.0) == [[level, 1.0] for level in LEVELS]
 
 
-def test_a_floor_of_a_table_is_that_of_the_nearest_lower_level() -> None:
-    table = ((0.05, 0.4), (0.1, 0.2))
-    assert table_floor(table, 0.1) == pytest.approx(0.8)
-    assert table_floor(table, 0.09) == pytest.approx(0.6)
+def test_a_floor_before_learning_rises_with_the_strictness_and_needs_enough_texts() -> None:
+    table = ((0.05, 0.4), (0.1, 0.02), (0.2, 0.001))
+    floors = [table_floor(table, level) for level in (0.05, 0.09, 0.1, 0.2)]
+    assert floors == pytest.approx([0.95, 0.91, 0.9, 0.8])
     assert table_floor(table, 0.01) == NEVER
     assert table_floor(((0.01, 1.0),), 0.5) == NEVER
 
