@@ -1,4 +1,4 @@
-"""The embedded broker: rumqttd out of the package `iotcore`, MQTT 5 on the loopback, for demos and tests.
+"""The embedded broker: rumqttd out of the package `iotcore`, on the loopback, for demos and tests.
 
 It keeps everything in memory: a restart forgets sessions and retained messages. Nothing is lost by that (devices
 spool, the gateway announces again), but use Mosquitto or another broker with TLS where a network is in between.
@@ -12,9 +12,9 @@ import socket
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, Literal
 
-from tasuki.sdk.cose import MAX_MESSAGE_BYTES
+from tasuki.sdk.connection import MAX_PACKET
 from tasuki.sdk.errors import BrokerUnreachable, MissingExtra
 
 _SETTINGS: Final = """
@@ -25,11 +25,11 @@ max_connections = 2000
 max_outgoing_packet_count = 200
 max_segment_size = 104857600
 max_segment_count = 10
-[v5.1]
+[v{version}.1]
 name = "tasuki"
 listen = "127.0.0.1:{port}"
 next_connection_delay_ms = 1
-[v5.1.connections]
+[v{version}.1.connections]
 connection_timeout_ms = 5000
 max_payload_size = {payload}
 max_inflight_count = 100
@@ -37,9 +37,12 @@ max_inflight_count = 100
 
 
 class EmbeddedBroker:
-    """A broker in a child process that ends with this one. Context manager; `port` 0 takes a free one."""
+    """A broker in a child process that ends with this one. Context manager; `port` 0 takes a free one.
 
-    def __init__(self, port: int = 0) -> None:
+    It speaks MQTT 5, or with `version` 4 only MQTT 3.1.1, and hangs up on whoever speaks the other.
+    """
+
+    def __init__(self, port: int = 0, version: Literal[4, 5] = 5) -> None:
         try:
             from iotcore import Broker
         except ModuleNotFoundError:
@@ -47,7 +50,7 @@ class EmbeddedBroker:
         self.port = port or _free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="tasuki-broker-")
         settings = Path(self._folder.name) / "rumqttd.toml"
-        settings.write_text(_SETTINGS.format(port=self.port, payload=MAX_MESSAGE_BYTES + 1024))
+        settings.write_text(_SETTINGS.format(port=self.port, version=version, payload=MAX_PACKET))
         logging.getLogger("iotcore").setLevel(logging.WARNING)
         self._broker = Broker(config_path=str(settings), port=self.port)
 

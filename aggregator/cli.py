@@ -5,19 +5,34 @@ import random
 import signal
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
-from tasuki.aggregator import fleet
+from tasuki.aggregator import fleet, gateway_keys
 from tasuki.aggregator.broker import EmbeddedBroker
-from tasuki.aggregator.gateway import Gateway, Rules
+from tasuki.aggregator.gateway import Gateway
 from tasuki.aggregator.ledger import Ledger
+from tasuki.aggregator.rules import Rules
+from tasuki.aggregator.trust_cli import (
+    enrol,
+    folder_argument,
+    password_option,
+    record,
+    record_figures,
+    revoke,
+    root_option,
+    root_password_option,
+    rotate,
+    signing_option,
+    valid_option,
+)
+from tasuki.sdk import keys
 from tasuki.sdk.console import emit, json_option
-from tasuki.sdk.envelope import HYBRID, SUITE_NAMES
-from tasuki.sdk.errors import InputError, KeyInvalid
+from tasuki.sdk.errors import InputError
+from tasuki.sdk.fleet_record import KINDS
 
-_folder = click.argument("folder", type=click.Path(path_type=Path))
+_folder = folder_argument
 
 
 @click.group()
@@ -26,6 +41,10 @@ def gateway() -> None:
 
     Example: tasuki gateway run gateway --embedded-broker
     """
+
+
+for _command in (enrol, revoke, rotate, record):
+    gateway.add_command(_command)
 
 
 @gateway.command()
@@ -37,61 +56,50 @@ def gateway() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="The broker, as devices reach it.")
 @click.option("--port", default=1883, show_default=True, help="The broker's port.")
 @click.option("--tls", is_flag=True, help="Devices use TLS with client certificates of the fleet's authority.")
+@click.option("--adapter", type=click.Choice(list(KINDS)), default="head", show_default=True,
+              help="Kind of the updates that devices send.")  # fmt: skip
+@root_option
+@signing_option
+@valid_option
+@password_option
+@root_password_option
 @json_option
 def init(
-    folder: Path, name: str, artifact: Path, held_out: Path, host: str, port: int, tls: bool, as_json: bool
-) -> None:
-    """Make a gateway's FOLDER: keys, certificates, Mosquitto's settings and access list, ledger.
+    folder: Path, name: str, artifact: Path, held_out: Path, host: str, port: int, tls: bool, adapter: str,
+    root_key: str | None, signing_key: str | None, valid_days: int, key_password_file: Path | None,
+    root_password_file: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Make a gateway's FOLDER: keys, fleet record, certificates, Mosquitto's settings and access list, ledger.
 
-    Example: tasuki gateway init gateway --fleet lamps --artifact lamp.tflite --held-out held-out.jsonl
+    The root key signs the record once and is not kept. With a password the keys are encrypted, but for those that TLS
+    reads.
+
+    Example: tasuki gateway init gateway --fleet lamps --artifact lamp.tflite --held-out texts.jsonl --root-key root.pem
     """
-    fleet.init(folder, name, artifact, held_out, host, port, tls)
+    password = keys.password_of(key_password_file)
+    root = None
+    if root_key is not None:
+        root = keys.open_signer(root_key, keys.password_of(root_password_file or key_password_file))
+    made = fleet.init(
+        folder, name, artifact, held_out, host, port, tls, root=root, signer=signing_key, adapter=adapter,
+        valid_days=valid_days, password=password,
+    )  # fmt: skip
+    if root is None:
+        click.echo(
+            f"tasuki: warning: no --root-key was given, so one was made in {folder / 'root'}: move it off this"
+            " machine; who has it and the gateway's key can take the fleet over",
+            err=True,
+        )
     emit(
         {
             "folder": str(folder),
             "fleet": name,
             "broker": f"{host}:{port}",
             "mosquitto": str(folder / "mosquitto"),
+            "root_key": made.root,
         },
         as_json,
     )
-
-
-@gateway.command()
-@_folder
-@click.argument("device")
-@click.option(
-    "--key",
-    required=True,
-    help="The device's public key (64 hex digits), as `tasuki device status` shows it.",
-)
-@click.option("--suite", type=click.Choice(list(SUITE_NAMES.values())), default=SUITE_NAMES[HYBRID], show_default=True,
-              help="How the device seals its updates.")  # fmt: skip
-@click.option(
-    "--token-file",
-    type=click.File("r"),
-    metavar="FILE",
-    help="Its one line is the device's password at the broker, instead of a client certificate; - reads it from"
-    " standard input.",
-)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: DEVICE.enrol.json.")
-@json_option
-def enrol(
-    folder: Path, device: str, key: str, suite: str, token_file: TextIO | None, output: Path | None, as_json: bool
-) -> None:  # fmt: skip
-    """Add DEVICE to the fleet and write the file that it is given.
-
-    Example: tasuki gateway enrol gateway kitchen --key 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
-    """
-    try:
-        raw = bytes.fromhex(key)
-    except ValueError:
-        raise KeyInvalid("--key is not 64 hex digits; `tasuki device status` shows the device's key") from None
-    (number,) = [number for number, name in SUITE_NAMES.items() if name == suite]
-    path = output or Path(f"{device}.enrol.json")
-    token = None if token_file is None else token_file.readline(2048).rstrip("\n")
-    fleet.write_enrolment(path, fleet.enrol(folder, device, raw, number, token))
-    emit({"device": device, "file": str(path), "suite": suite}, as_json)
 
 
 @gateway.command()
@@ -105,22 +113,19 @@ def enrol(
     show_default=True,
     help="A round closes this long after its first update.",
 )
+@password_option
 @json_option
 def run(
-    folder: Path,
-    broker: str | None,
-    embedded_broker: bool,
-    quorum: float,
-    round_seconds: float,
-    as_json: bool,
-) -> None:
+    folder: Path, broker: str | None, embedded_broker: bool, quorum: float, round_seconds: float,
+    key_password_file: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Serve until interrupted. Prints a line for every update and version.
 
     Example: tasuki gateway run gateway --broker 127.0.0.1:1883 --quorum 0.8 --round-seconds 600
     """
     if not 0 < quorum <= 1 or round_seconds <= 0:
         raise InputError("--quorum is above 0 and at most 1, --round-seconds above 0")
-    rules = Rules(folder)
+    rules = Rules(folder, password=keys.password_of(key_password_file))
     host, port = _address(broker) if broker else (rules.settings.host, rules.settings.port)
     with EmbeddedBroker(port) if embedded_broker else nullcontext():
         served = Gateway(rules, folder, host, port, lambda event: _tell(event, as_json), random.SystemRandom())
@@ -135,11 +140,13 @@ def run(
 @_folder
 @json_option
 def status(folder: Path, as_json: bool) -> None:
-    """Show devices, versions with their held-out accuracy, and refusals by reason.
+    """Show fleet record, devices, versions with their held-out accuracy, and refusals by reason.
 
     Example: tasuki gateway status gateway --json
     """
     settings = fleet.load(folder)
+    root = bytes.fromhex(settings.root)
+    known = gateway_keys.load_record(folder, settings.fleet, root)[1] if root else None
     ledger = Ledger(folder / "ledger.db")
     try:
         versions = ledger.versions()
@@ -152,13 +159,15 @@ def status(folder: Path, as_json: bool) -> None:
                 {"device": name, "updates": count, "sequence": highest} for name, count, highest in ledger.devices()
             ],
             "refusals": ledger.refusals(),
+            "revoked": [name for name, _, _ in ledger.devices() if ledger.revoked(name)],
+            "record": None if known is None else record_figures(known),
         }
     finally:
         ledger.close()
     if as_json:
         emit(figures, True)
         return
-    emit({name: figures[name] for name in ("fleet", "broker", "version", "refusals")}, False)
+    emit({name: figures[name] for name in ("fleet", "broker", "version", "record", "revoked", "refusals")}, False)
     for row in figures["versions"]:
         note = f"kept the former: candidate {row['candidate']:.1%}" if row["kept"] else f"{row['devices']} devices"
         click.echo(f"  version {row['version']}: {row['accuracy']:.1%} on held-out texts ({note})")

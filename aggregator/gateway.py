@@ -1,7 +1,6 @@
 """The gateway: the rules of admission, merge and judge on one side, MQTT on the other.
 
-The order of every step is the same: commit to the ledger, then tell. What was told can therefore always be told
-again, and a gateway that was killed anywhere goes on from the ledger to the same result.
+A message is acknowledged to the broker only when its outcome is in the ledger and its receipt is on the way.
 """
 
 import logging
@@ -9,123 +8,44 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from tasuki.aggregator import admission, fleet, judge, merge, rounds
-from tasuki.aggregator.admission import Desk, Entry
-from tasuki.aggregator.ledger import Ledger, Version
-from tasuki.sdk import adapter, artifact, downlink, keys, receipt, topics, update
-from tasuki.sdk.adapter import Head
-from tasuki.sdk.downlink import Adapter
-from tasuki.sdk.errors import BrokerUnreachable, Refused
-from tasuki.sdk.link import KEEPALIVE_SECONDS, backoff, session, tls_context
-from tasuki.sdk.receipt import Receipt
+from tasuki.aggregator import fleet
+from tasuki.aggregator.admission import Outcome
+from tasuki.aggregator.ledger import Version
+from tasuki.aggregator.rules import Rules
+from tasuki.sdk import connection, topics
+from tasuki.sdk.connection import GATEWAY_RECEIVES, ONLINE, Event, Inbox, Limits, Line, backoff
+from tasuki.sdk.errors import BrokerUnreachable, Refusal, Refused, TasukiError
+from tasuki.sdk.exchange import WHOLE_BYTES
 
 log = logging.getLogger(__name__)
-Event = Callable[[dict[str, Any]], None]
-Inbox = queue.Queue[mqtt.MQTTMessage | str]
+Tell = Callable[[dict[str, Any]], None]
+NAME: Final = "gateway"
 _TICK_SECONDS: Final = 0.25
-
-
-class Rules:
-    """Everything that the gateway decides, over its ledger; no network."""
-
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        """Open the gateway's `folder`. Raises KeyInvalid, ArtifactError, StateError."""
-        self.settings = fleet.load(folder)
-        self.artifact = artifact.load(folder / "artifact.tflite")
-        self.ledger = Ledger(folder / "ledger.db")
-        self._signing = keys.load_signing(folder / "keys" / "signing.pem")
-        self._held_out = judge.embed(self.artifact, judge.read(folder / "held-out.jsonl", self.artifact.labels))
-        self._clock = clock
-        self._desk = Desk(
-            fleet=self.settings.fleet,
-            artifact=self.artifact,
-            sealing=keys.load_sealing(folder / "keys"),
-            key_of=self.ledger.key_of,
-            seen=self.ledger.seen,
-            max_norm=self.settings.limits.max_norm,
-        )
-        latest = self.ledger.latest()
-        if latest is None:
-            zero = adapter.zero(self.artifact.labels, self.artifact.features)
-            accuracy = self._held_out.accuracy(zero)
-            latest = self._version(0, zero, accuracy, accuracy, 0)
-            self.ledger.publish(latest)
-        self.current = latest
-        self._head = self._published(latest)
-        # Small losses must not add up over many rounds: the bar is the best that was ever published.
-        self._best = max((version.accuracy for version in self.ledger.versions()), default=latest.accuracy)
-
-    def take(self, message: bytes, sender: str) -> tuple[Entry, bytes]:
-        """Admit or refuse; the entry is in the ledger and its receipt ready when this returns.
-
-        Raises Refused, counted, for what gets no receipt.
-        """
-        try:
-            entry = admission.admit(message, sender, self.current.version, self._desk)
-        except Refused as refusal:
-            self.ledger.count(refusal.reason)
-            raise
-        if not entry.repeated:
-            self.ledger.record(entry, self._clock())
-        word = Receipt(entry.sequence, entry.status, self.current.version)
-        return entry, receipt.issue(word, self.settings.fleet, sender, self.artifact.hash, self._signing)
-
-    def close_round(self, share: float, round_seconds: float) -> Version | None:
-        """Merge, judge and keep the next version if the round is over."""
-        waiting, first = self.ledger.waiting(self.current.version)
-        needed = rounds.quorum(len(self.ledger.devices()), share)
-        if not rounds.closes(len(waiting), needed, first, self._clock(), round_seconds):
-            return None
-        limits = self.settings.limits
-        updates = [update.decode(plain, self.artifact.labels, self.artifact.features) for _, plain in waiting]
-        candidate = merge.merge(self._head, updates, limits.weight_cap)
-        number = self.current.version + 1
-        made = self._version(number, candidate, 0.0, 0.0, len(updates))
-        # Judge what the devices will have: the head as it was rounded for the way.
-        judged = self._held_out.accuracy(self._published(made))
-        if judged < self._best - limits.tolerance:
-            made = self._version(number, self._head, self.current.accuracy, judged, len(updates))
-        else:
-            made = Version(number, made.message, judged, judged, len(updates), made.published)
-        self.ledger.publish(made)
-        self.current, self._head = made, self._published(made)
-        self._best = max(self._best, made.accuracy)
-        return made
-
-    def _version(self, number: int, head: Head, accuracy: float, candidate: float, devices: int) -> Version:
-        message = downlink.publish(Adapter(number, head), self.settings.fleet, self.artifact.hash, self._signing)
-        return Version(number, message, accuracy, candidate, devices, self._clock())
-
-    def _published(self, version: Version) -> Head:
-        """The head that devices read from a version's bytes: the one truth for both sides."""
-        return downlink.accept(
-            version.message,
-            fleet=self.settings.fleet,
-            artifact=self.artifact.hash,
-            labels=self.artifact.labels,
-            width=self.artifact.features,
-            gateway=self._signing.public_key(),
-        ).head
+_RECORD_SECONDS: Final = 1.0
+# A broker may lose what it retained; and every announcement says that the gateway is there.
+_ANNOUNCE_SECONDS: Final = 900.0
 
 
 class Gateway:
     """The rules beside a broker."""
 
-    def __init__(self, rules: Rules, folder: Path, host: str, port: int, event: Event, rng: random.Random) -> None:
+    def __init__(self, rules: Rules, folder: Path, host: str, port: int, tell: Tell, rng: random.Random) -> None:
         self._rules = rules
-        self._address = (host, port)
-        self._event = event
+        self._fleet = rules.settings.fleet
+        self._tell = tell
         self._rng = rng
-        self._tls = tls_context(fleet.own_tls(folder), folder) if rules.settings.tls else None
+        tls = connection.tls_context(fleet.own_tls(folder), folder) if rules.settings.tls else None
+        self._line = Line(f"{self._fleet}.{NAME}", host, port, tls, status=topics.status(self._fleet, NAME),
+                          receives=GATEWAY_RECEIVES)  # fmt: skip
         self._stop = threading.Event()
+        self._limits = Limits()
+        self._announced_at = self._looked_at = 0.0
 
     def stop(self) -> None:
         """End `run` soon. Safe from a signal handler."""
@@ -136,88 +56,143 @@ class Gateway:
         attempt = 0
         began = time.monotonic()
         connected = False
-        while not self._stop.is_set():
-            with self._connection() as (client, inbox):
+        try:
+            while not self._stop.is_set():
                 try:
-                    client.connect(*self._address, KEEPALIVE_SECONDS, clean_start=False, properties=session())
-                    client.loop_start()
-                    if self._serve(client, inbox, share, round_seconds):
-                        connected, attempt = True, 0
+                    with connection.opened(self._line) as (client, inbox):
+                        if self._serve(client, inbox, share, round_seconds):
+                            connected, attempt = True, 0
                 except (OSError, ValueError) as error:  # refused, unknown host, TLS
                     if not connected and time.monotonic() - began > patience:
                         raise BrokerUnreachable(
-                            f"no MQTT broker at {self._address[0]}:{self._address[1]} ({error});"
+                            f"no MQTT broker at {self._line.host}:{self._line.port} ({error});"
                             " start it, or use --embedded-broker"
                         ) from None
-            self._stop.wait(backoff(self._rng, attempt))
-            attempt += 1
-        self._rules.ledger.close()
-
-    @contextmanager
-    def _connection(self) -> Iterator[tuple[mqtt.Client, Inbox]]:
-        """A client for one connection: packet ids and what paho remembers end with it."""
-        inbox: Inbox = queue.Queue()
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"{self._rules.settings.fleet}.gateway",
-            protocol=MQTTProtocolVersion.MQTTv5,
-            reconnect_on_failure=False,  # the back-off with jitter is ours
-            manual_ack=True,
-        )
-        client.on_connect = lambda _c, _u, _f, reason, _p: inbox.put(
-            f"connection refused: {reason}" if reason.is_failure else "connected"
-        )
-        client.on_disconnect = lambda *_: inbox.put("closed")
-        client.on_message = lambda _c, _u, message: inbox.put(message)
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
-        try:
-            yield client, inbox
+                self._stop.wait(backoff(self._rng, attempt))
+                attempt += 1
         finally:
-            client.disconnect()
-            client.loop_stop()
+            self._rules.ledger.close()
 
     def _serve(self, client: mqtt.Client, inbox: Inbox, share: float, round_seconds: float) -> bool:
         """One connection, until it is gone; True if it was ever up."""
         up = False
         while not self._stop.is_set():
             try:
-                item = inbox.get(timeout=_TICK_SECONDS)
+                event = inbox.get(timeout=_TICK_SECONDS)
             except queue.Empty:
-                item = ""
-            if item == "closed":
-                return up
-            if item == "connected":
-                up = True
-                client.subscribe(topics.up(self._rules.settings.fleet, "+"), qos=1)
-                self._announce(client)
-            elif isinstance(item, str):
-                if item:
-                    raise OSError(item)
-            else:
-                self._receive(client, item)
-            if up:
-                made = self._rules.close_round(share, round_seconds)
-                if made is not None:
+                event = None
+            if event is not None:
+                if event.kind == "closed":
+                    return up
+                if event.kind in ("refused", "kept out"):
+                    raise OSError(f"connection refused: {event.text}")
+                if event.kind == "connected":
+                    up, self._limits = True, event.limits
+                    kinds = (topics.up(self._fleet, "+"), f"{topics.up(self._fleet, '+')}/+/+",
+                             topics.join(self._fleet, "+"), topics.status(self._fleet, "+"))  # fmt: skip
+                    connection.subscribe(client, *kinds)
                     self._announce(client)
-                    self._event({"event": "version", **made.figures()})
+                elif event.kind == "message":
+                    self._receive(client, event)
+                    connection.acknowledge(client, event)
+            if up:
+                self._tick(client, share, round_seconds)
         return up
 
-    def _receive(self, client: mqtt.Client, message: mqtt.MQTTMessage) -> None:
-        sender = topics.sender(message.topic)
+    def _tick(self, client: mqtt.Client, share: float, round_seconds: float) -> None:
+        """What time brings: a round's end, a new fleet record, an announcement that grows old."""
+        former = self._rules.current
+        made = self._rules.close_round(share, round_seconds)
+        if made is not None:
+            self._announce(client)
+            self._clear(client, former)
+            self._tell({"event": "version", **made.figures()})
+        now = time.monotonic()
+        if now - self._looked_at > _RECORD_SECONDS:
+            self._looked_at = now
+            self._look(client)
+        if now - self._announced_at > _ANNOUNCE_SECONDS:
+            self._announce(client)
+
+    def _look(self, client: mqtt.Client) -> None:
         try:
-            entry, answer = self._rules.take(bytes(message.payload), sender)
+            changed = self._rules.refresh()
+        except TasukiError as error:
+            # The keys that were there go on; the operator sees why the new ones don't count.
+            log.error("the new fleet record can't be used: %s", error)
+            self._tell({"event": "record unusable", "why": str(error)})
+            return
+        if changed and self._rules.keys.record is not None:
+            self._announce(client)
+            self._tell({"event": "record", "version": self._rules.keys.record.version})
+
+    def _receive(self, client: mqtt.Client, event: Event) -> None:
+        """Judge, store, and only then answer."""
+        try:
+            heard = topics.read(event.text, self._fleet)
+            if heard.kind == "status":
+                if heard.device != NAME and self._rules.ledger.key_of(heard.device) is not None:
+                    self._rules.ledger.present(heard.device, event.payload == ONLINE, time.time())
+                return
+            if heard.kind == "join":
+                outcome, answer = self._rules.take_join(event.payload, heard.device)
+            elif heard.kind == "up" and heard.part is None:
+                outcome, answer = self._rules.take(event.payload, heard.device)
+            elif heard.kind == "up" and heard.part is not None:
+                outcome, answer = self._rules.take_part(event.payload, heard.device, heard.number, heard.part)
+            else:
+                raise Refused(Refusal.MALFORMED, "topic")
         except Refused as refusal:
-            log.warning("message from %s refused: %s", sender, refusal)
-            self._event({"event": "refused", "device": sender, "reason": refusal.reason.word})
+            self._rules.ledger.count(refusal.reason)
+            log.warning("message on %r refused: %s", event.text[:100], refusal)
+            return
+        if answer is not None:
+            self._publish(client, "receipt", topics.receipts(self._fleet, heard.device), answer, heard.device)
+        self._report(heard.kind, heard.device, outcome, len(event.payload))
+
+    def _report(self, kind: str, device: str, outcome: Outcome, size: int) -> None:
+        if outcome.repeated or outcome.status is Refusal.PARTS_WANTED:
+            return
+        if outcome.entry is None and outcome.status is not Refusal.ADMITTED:
+            log.warning("message from %s: %s", device, outcome.detail)
+            self._tell({"event": "refused", "device": device, "reason": outcome.status.word})
+        elif kind == "join":
+            self._tell({"event": "joined", "device": device})
         else:
-            client.publish(topics.receipts(self._rules.settings.fleet, sender), answer, qos=1)
-            if not entry.repeated:
-                told = {"device": sender, "sequence": entry.sequence, "status": entry.status.word}
-                self._event({"event": "update", **told, "bytes": len(message.payload)})
-        # Only now may the broker forget it: the outcome is in the ledger.
-        client.ack(message.mid, message.qos)
+            told = {"device": device, "sequence": outcome.sequence, "status": outcome.status.word}
+            self._tell({"event": "update", **told, "bytes": size})
+
+    # --- what is retained ---------------------------------------------------------------------------------
 
     def _announce(self, client: mqtt.Client) -> None:
-        current = self._rules.current
-        client.publish(topics.adapter(self._rules.settings.fleet), current.message, qos=1, retain=True)
+        """The fleet record, then the parts of the adapter, then the word that they are there."""
+        self._announced_at = time.monotonic()
+        version = self._rules.current.version
+        if self._rules.keys.wire is not None:
+            self._retain(client, "record", topics.record(self._fleet), self._rules.keys.wire)
+        message, parts = self._rules.announcement(self._part_bytes(version))
+        for index, part in enumerate(parts):
+            self._retain(client, "part", topics.part_down(self._fleet, version, index), part)
+        self._retain(client, "adapter", topics.adapter(self._fleet), message)
+
+    def _clear(self, client: mqtt.Client, former: Version) -> None:
+        """The broker need not keep the parts of a version that nobody is sent to any more."""
+        for index in range(-(-len(former.message) // self._part_bytes(former.version))):
+            self._retain(client, "part", topics.part_down(self._fleet, former.version, index), b"")
+
+    def _part_bytes(self, version: int) -> int:
+        topic = topics.part_down(self._fleet, version, 1 << 10)
+        properties = connection.publish_properties("part", self._fleet, NAME)
+        most = self._limits.payload(topic, properties if self._limits.protocol == connection.V5 else None)
+        return WHOLE_BYTES if most is None else min(WHOLE_BYTES, most)
+
+    def _retain(self, client: mqtt.Client, kind: str, topic: str, payload: bytes) -> None:
+        self._publish(client, kind, topic, payload, NAME, retain=True)
+
+    def _publish(
+        self, client: mqtt.Client, kind: str, topic: str, payload: bytes, device: str, retain: bool = False
+    ) -> None:
+        properties = None
+        if self._limits.protocol == connection.V5:
+            properties = connection.publish_properties(kind, self._fleet, device)
+        client.publish(topic, payload, qos=1, retain=retain, properties=properties)

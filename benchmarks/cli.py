@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tasuki.benchmarks import fidelity, relay, report, sdk
+from tasuki.benchmarks import fidelity, protocol, relay, report, sdk
 from tasuki.sdk.console import emit, progress_bars
 
 _out = click.option(
@@ -98,6 +98,31 @@ def bench_sdk(quick: bool, as_json: bool, parts: tuple[str, ...], seed: int) -> 
         click.echo(json.dumps(figures, sort_keys=True))
         return
     emit({name: value for name, value in figures.items() if not isinstance(value, (dict, list))}, False)
+
+
+@bench.command("protocol")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build/protocol"), show_default=True,
+              help="Where the plots go.")  # fmt: skip
+@_quick
+@_json
+@click.option("--part", "parts", multiple=True, type=click.Choice(protocol.PARTS), help="Only this; repeatable.")
+@click.option("--seeds", type=click.IntRange(1, 99), help="How many partitions of the homes; default 24.")
+def bench_protocol(out: Path, quick: bool, as_json: bool, parts: tuple[str, ...], seeds: int | None) -> None:
+    """Bytes of an update, what they lose in accuracy, and how fast a gateway opens updates.
+
+    Example: tasuki bench protocol --json
+    """
+    plan = protocol.QUICK if quick else protocol.Plan()
+    plan = replace(plan, parts=parts or plan.parts, seeds=seeds or plan.seeds)
+    with progress_bars() as progress:
+        figures = protocol.run(plan, out, progress)
+    if as_json:
+        click.echo(json.dumps(figures, sort_keys=True))
+        return
+    emit({name: value for name, value in figures.items() if not isinstance(value, (dict, list))}, False)
+    for head, found in figures["heads"].items():
+        if "curve" in found:
+            click.echo(f"plot of {head}: {found['curve']['plot']}")
 
 
 def _run(plan: relay.Plan, out: Path, as_json: bool) -> None:

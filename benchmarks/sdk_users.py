@@ -21,10 +21,11 @@ from scipy.stats import binomtest
 
 from tasuki.aggregator import fleet, merge
 from tasuki.aggregator.broker import EmbeddedBroker
+from tasuki.aggregator.ledger import Version
+from tasuki.aggregator.rules import Rules
 from tasuki.converter.distil import Progress
 from tasuki.converter.homes import Command, Home, Split, homes
 from tasuki.sdk import Device, adapter, artifact, confidence, downlink, kinds, learned, learner, topics
-from tasuki.sdk.keys import load_signing
 from tasuki.sdk.prediction import Prediction
 from tasuki.sdk.runtime import Body
 from tasuki.sdk.update import Update
@@ -94,9 +95,14 @@ def _announce(work: Path, file: Path, teachers: Sequence[Home], port: int) -> No
             lesson = learned.Lesson(np.stack(features), np.stack(base), list(said.values()))
             updates.append(Update(learner.difference(known, kind, head, lesson), len(said)))
         head = merge.merge(head, updates, CAP)
-    key = load_signing(work / "gateway" / "keys" / "signing.pem")
-    message = downlink.publish(downlink.Adapter(ROUNDS, head), FLEET, loaded.hash, key)
-    publish.single(topics.adapter(FLEET), message, qos=1, retain=True, port=port, protocol=MQTTv5)
+    rules = Rules(work / "gateway")
+    content = downlink.content(head, rules.table)
+    rules.current = Version(ROUNDS, content, accuracy=0.0, candidate=0.0, devices=len(teachers), published=0.0)
+    word, (part,) = rules.announcement(len(content))
+    rules.ledger.close()
+    retained = {topics.part_down(FLEET, ROUNDS, 0): part, topics.adapter(FLEET): word}
+    for topic, payload in retained.items():
+        publish.single(topic, payload, qos=1, retain=True, port=port, protocol=MQTTv5)
 
 
 def _live(work: Path, file: Path, home: Home) -> Answers:

@@ -119,7 +119,7 @@ def convert(
         labels=labels,
         name=name,
         seed=seed,
-        key=None if sign is None else keys.load_signing(sign),
+        key=None if sign is None else keys.load_artifact_key(sign),
         command=None if report is None else shlex.join(["tasuki", *sys.argv[1:]]),
     )
     with progress_bars() as progress:

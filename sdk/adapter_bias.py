@@ -7,6 +7,8 @@ bytes); tuning only biases is the idea of BitFit (Ben Zaken et al. 2022), here i
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
+
 from tasuki.sdk import solver
 from tasuki.sdk.adapter import Floats, Head
 from tasuki.sdk.problem import Problem, check_width
@@ -28,8 +30,16 @@ class BiasKind:
         """Float32 [n, 0]."""
         return features[:, :0]
 
+    def moment(self, moment: Floats) -> Floats:
+        """The corner, float32 [1, 1]."""
+        return moment[-1:, -1:]
+
+    def expand(self, table: Head) -> Head:
+        """``W = 0``."""
+        return Head(table.labels, np.zeros((len(table.labels), self.width), np.float32), table.bias)
+
     def fit(self, problem: Problem, start: Head | None = None) -> Head:
         """The minimum of the objective over biases alone."""
         check_width(problem, self.width)
-        corner = None if problem.moment is None else problem.moment[-1:, -1:]
+        corner = None if problem.moment is None else self.moment(problem.moment)
         return solver.minimise(replace(problem, features=self.project(problem.features), moment=corner), start)

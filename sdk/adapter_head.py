@@ -24,6 +24,14 @@ class HeadKind:
         """The features as they are."""
         return features
 
+    def moment(self, moment: Floats) -> Floats:
+        """The whole one."""
+        return moment
+
+    def expand(self, table: Head) -> Head:
+        """The table itself."""
+        return table
+
     def fit(self, problem: Problem, start: Head | None = None) -> Head:
         """The minimum of the objective, within the solver's tolerance."""
         check_width(problem, self.width)

@@ -68,13 +68,20 @@ class LowRankKind:
         """``A h``, float32 [n, r]."""
         return np.asarray(features @ matrix(self.rank, self.width, self.seed).T, np.float32)
 
+    def moment(self, moment: Floats) -> Floats:
+        """``[A 0; 0 1] M [A 0; 0 1]^T``, float32 [r + 1, r + 1]."""
+        wide = np.zeros((self.rank + 1, self.width + 1))
+        wide[:-1, :-1] = matrix(self.rank, self.width, self.seed)
+        wide[-1, -1] = 1
+        return np.asarray(wide @ moment.astype(np.float64) @ wide.T, np.float32)
+
+    def expand(self, table: Head) -> Head:
+        """``W = B A``."""
+        weight = np.asarray(table.weight @ matrix(self.rank, self.width, self.seed), np.float32)
+        return Head(table.labels, weight, table.bias)
+
     def fit(self, problem: Problem, start: Head | None = None) -> Head:
-        """B and b at the minimum of the objective with the moment ``[A 0; 0 1] M [A 0; 0 1]^T``."""
+        """B and b at the minimum of the objective with the moment of the projected features."""
         check_width(problem, self.width)
-        moment = None
-        if problem.moment is not None:
-            wide = np.zeros((self.rank + 1, self.width + 1))
-            wide[:-1, :-1] = matrix(self.rank, self.width, self.seed)
-            wide[-1, -1] = 1
-            moment = (wide @ problem.moment.astype(np.float64) @ wide.T).astype(np.float32)
+        moment = None if problem.moment is None else self.moment(problem.moment)
         return solver.minimise(replace(problem, features=self.project(problem.features), moment=moment), start)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from tasuki.sdk.prediction import Explanation, Prediction, Using, Verdict
 from tasuki.sdk.runtime import Options
 from tasuki.sdk.scorer import Scorer, Scores, joined
 from tasuki.sdk.wanted import Wanted
+
+if TYPE_CHECKING:
+    from tasuki.sdk.kinds import Kind
 
 _clock: Final = time.perf_counter
 _new: Final = tuple.__new__
@@ -153,14 +156,16 @@ class ClassifyTask:
         found = learner.learn(self.body, kind, fleet, self.lesson(examples), self._now.learned.local)
         self._now = self._answering(found, examples)
 
-    def difference(self, examples: Sequence[Example], fleet: Head) -> tuple[Head, int] | None:
-        """What the examples of public labels add to the fleet's head, and how many they are; None without any."""
+    def difference(self, examples: Sequence[Example], kind: "Kind", fleet: Head) -> tuple[Head, int] | None:
+        """What the examples of public labels add to the fleet's head, as a table of `kind`, and how many they are.
+
+        None without any.
+        """
         public = [e for e in examples if e.label in set(self.body.labels)]
         if not public:
             return None
-        from tasuki.sdk import kinds, learner
+        from tasuki.sdk import learner
 
-        kind = kinds.make("head", self.classifier.grid.width)
         return learner.difference(self.body, kind, fleet, self.lesson(public)), len(public)
 
     # --- inside -------------------------------------------------------------------------------------------

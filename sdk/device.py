@@ -46,7 +46,7 @@ class Device:
         self._artifact, self._state = opened.parts, opened.state
         self._may = Permissions(opened.limits, opened.conditions, opened.state.spent)
         self._memory: Memory = opened.memory
-        self._membership = Membership(opened.parts, opened.state)
+        self._membership = Membership(opened.parts, opened.state, opened.maker, opened.key)
         self._task = opened.task
         self._classify = self._task if isinstance(self._task, ClassifyTask) else None
         # Bound once: every answer goes through it.
@@ -72,6 +72,7 @@ class Device:
         delegate: str | Path | None = None,
         mapped: bool = False,
         verify: str | Path | None = None,
+        key: str | Path | None = None,
         keep_texts: bool = True,
         replace: bool = False,
         seed: int = 0,
@@ -81,16 +82,19 @@ class Device:
         `adapter` is the kind that learns here, one of the artifact's: head, low_rank, bias or statistics; by default
         head, for causal models low_rank. `limits` bound memory, disk, bytes and hours; `conditions` tells battery and
         network. `level` is the error level of `Prediction.uncertain`. `threads` and `delegate` (a shared library) are
-        the interpreter's; with `mapped` the model is not read into memory. `verify` is the public key that must have
-        signed the artifact. Without `keep_texts` only features are kept: a later body can't learn them anew.
-        `replace` moves a state of another artifact to this one. `seed` is the reservoir's.
+        the interpreter's; with `mapped` the model is not read into memory. `verify` is the maker's public key: it must
+        have signed the artifact and the fleet record. `key` is the device's signing key: a file, or ``SCHEME:...`` of a
+        plug-in (`tasuki.sdk.keys.open_signer`), by default a file in `state`. Without `keep_texts` only features are
+        kept: a later body can't learn them anew. `replace` moves a state of another artifact to this one. `seed` is the
+        reservoir's.
 
         Raises ArtifactError, StateError, KeyInvalid, InputError, MissingExtra.
         """
         return cls(
             open_all(
                 path, state, adapter=adapter, limits=limits, conditions=conditions, level=level, threads=threads,
-                delegate=delegate, mapped=mapped, verify=verify, keep_texts=keep_texts, replace=replace, seed=seed,
+                delegate=delegate, mapped=mapped, verify=verify, key=key, keep_texts=keep_texts, replace=replace,
+                seed=seed,
             )
         )  # fmt: skip
 
@@ -217,8 +221,8 @@ class Device:
     def enrol(self, file: str | Path | bytes) -> None:
         """Take the enrolment made by `tasuki gateway enrol` (a path, or its content).
 
-        Raises KeyInvalid if it is malformed or for another artifact, StateMismatch if this device is in another fleet,
-        WrongTask for a causal model.
+        Raises KeyInvalid if it is malformed, for another artifact or by another root key than `verify`, StateMismatch
+        if this device is in another fleet, WrongTask for a causal model.
         """
         self._classifier()
         with self._fitting:
@@ -260,9 +264,9 @@ class Device:
 
     @property
     def public_key(self) -> bytes:
-        """The device's Ed25519 public key, 32 bytes: what `tasuki gateway enrol` asks for."""
+        """The device's raw public key, 32 bytes (Ed25519) or 33 (P-256): what `tasuki gateway enrol` asks for."""
         with self._fitting:
-            return self._membership.key.public_key().public_bytes_raw()
+            return self._membership.signer.public
 
     def status(self) -> dict[str, Any]:
         """Figures and decisions for people and scripts; every value is plain JSON."""
@@ -289,6 +293,9 @@ class Device:
             "spooled": len(spooled),
             "spooled_bytes": sum(len(item.message) for item in spooled),
             "dropped": self._state.dropped(),
+            "ignored": self._state.counted("ignored."),
+            "record": self._membership.record,
+            "announced_until": self._membership.announced_until,
             "damaged": self._state.damaged(),
             "disk_bytes": self._state.size(),
             "bytes_today": self._may.bytes_today(),
@@ -364,7 +371,9 @@ class Device:
             with self._fitting:
                 examples = self._memory.examples()
                 self._membership.spool(
-                    self._state.number("learned"), lambda head: self._classifier().difference(examples, head)
+                    self._state.number("learned"),
+                    lambda kind, head: self._classifier().difference(examples, kind, head),
+                    self._may.limits.update_bytes,
                 )
         # No lock while the network is waited for: answering and learning go on.
         result = self._membership.sync(timeout, wait_version, keepalive, self._may.send, cancelled)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tasuki.sdk import device_enrol_cli
 from tasuki.sdk.console import emit, json_option
 from tasuki.sdk.device import Device
 from tasuki.sdk.errors import InputError
@@ -24,10 +25,13 @@ _OPENING = (
     click.option("--mapped", is_flag=True, help="Map the model from its file instead of reading it into memory."),
     click.option("--verify", type=click.Path(path_type=Path), metavar="KEY",
                  help="Take only an artifact that this public key signed."),
+    click.option("--key", metavar="KEY", help="The device's signing key: a file, or SCHEME:... of a plug-in."
+                 "  [default: device.key in the state directory]"),
     click.option("--no-texts", is_flag=True, help="Keep no texts beside the features; a new body then starts anew."),
     click.option("--disk", type=int, metavar="BYTES", help="Bound of the state directory.  [default: 8 MiB]"),
     click.option("--ram", type=int, metavar="BYTES", help="Bound of the working memory of a fit."),
     click.option("--bytes-per-day", type=int, metavar="BYTES", help="Bound of what is sent and received in a day."),
+    click.option("--update-bytes", type=int, metavar="BYTES", help="Bound of one update's compressed table."),
     click.option("--hours", multiple=True, metavar="FROM-TO",
                  help="Learn and connect only in these local hours, such as 22-6; repeatable."),
 )  # fmt: skip
@@ -43,7 +47,7 @@ def _opening(command: Callable[..., None]) -> Callable[..., None]:
 def _open(artifact: Path, opening: dict[str, Any], replace: bool = False) -> Device:
     keep_texts = not opening.pop("no_texts")
     state = opening.pop("state")
-    wanted = {name: opening.pop(name) for name in ("disk", "ram", "bytes_per_day")}
+    wanted = {name: opening.pop(name) for name in ("disk", "ram", "bytes_per_day", "update_bytes")}
     limits = Limits(**wanted, hours=[_hours(pair) for pair in opening.pop("hours")] or None)
     return Device.open(artifact, state, keep_texts=keep_texts, replace=replace, limits=limits, **opening)
 
@@ -243,12 +247,12 @@ def replace(artifact: Path, as_json: bool, **opening: Any) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def enrol(artifact: Path, file: Path, as_json: bool, **opening: Any) -> None:
-    """Join a fleet with the FILE that `tasuki gateway enrol` made.
+    """Join a fleet with the FILE that `tasuki gateway enrol` made, or the text of its QR code; `-` is standard input.
 
     Example: tasuki device enrol lamp.tflite kitchen.enrol.json
     """
     with _open(artifact, opening) as opened:
-        opened.enrol(file)
+        opened.enrol(device_enrol_cli.read(file))
         emit({name: opened.status()[name] for name in ("fleet", "device", "broker")}, as_json)
 
 
@@ -266,6 +270,7 @@ def sync(artifact: Path, timeout: float, wait_version: int | None, as_json: bool
         done = opened.sync(timeout, wait_version)
         emit({"version_before": done.version_before, "version_after": done.version_after, "sent": done.sent,
               "admitted": done.admitted, "refused": [reason.word for reason in done.refused],
+              "ignored": dict(done.ignored_because), "record": done.record, "clock_off": done.clock_off,
               "held": done.held, "held_because": done.held_because,
               "bytes_up": done.bytes_up, "bytes_down": done.bytes_down}, as_json)  # fmt: skip
 
@@ -306,3 +311,6 @@ def status(artifact: Path, as_json: bool, **opening: Any) -> None:
     """
     with _open(artifact, opening) as opened:
         emit(opened.status(), as_json)
+
+
+device.add_command(device_enrol_cli.request)

@@ -4,31 +4,37 @@ HPKE's base mode says nothing about the sender and this library's HPKE takes no 
 in as HPKE `info` and as COSE `external_aad`: a message opened in any other context fails.
 """
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from tasuki.sdk import cbor, cose
 from tasuki.sdk.errors import Refusal, Refused
+from tasuki.sdk.signing import Signer
 
 X25519: Final = 1
 HYBRID: Final = 2
+# Under a key that an earlier update of another suite brought (`tasuki.sdk.session`).
+RESUMED: Final = 3
 SUITES: Final = {
     X25519: hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305),
     HYBRID: hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305),
 }
 SUITE_NAMES: Final = {X25519: "x25519", HYBRID: "mlkem768-x25519"}
+DIRECTIONS: Final = ("up", "offer", "join", "receipt", "adapter", "record", "announce")
 SealingPrivateKey = X25519PrivateKey | hpke.MLKEM768X25519PrivateKey
 SealingPublicKey = X25519PublicKey | hpke.MLKEM768X25519PublicKey
+_HALF_TAG: Final = 4
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a message is bound to. `direction` is ``up``, ``receipt`` or ``adapter``; `artifact` is a SHA-256."""
+    """What a message is bound to. `direction` is one of `DIRECTIONS`; `artifact` is a SHA-256."""
 
     fleet: str
     device: str
@@ -40,6 +46,10 @@ class Context:
 
     def encode(self) -> bytes:
         """Deterministic CBOR (SPEC.md, "Context")."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
         fields = [
             self.fleet,
             self.device,
@@ -51,21 +61,39 @@ class Context:
         ]
         return cbor.encode(["tasuki", 1, *fields])
 
-    def header(self, signer: str) -> cose.Header:
+    def header(self) -> cose.Header:
         """The protected header that lets the receiver rebuild this context."""
-        return cose.Header(signer, self.version, self.sequence, self.code, self.artifact[:8])
+        return cose.Header(self.version, self.sequence, self.code, tags(self.artifact, self.fleet))
 
 
-def seal(update: bytes, context: Context, signer: Ed25519PrivateKey, recipient: SealingPublicKey) -> bytes:
+@lru_cache(maxsize=64)
+def tags(artifact: bytes, fleet: str) -> bytes:
+    """4 bytes of the artifact's hash and 4 of the SHA-256 of the fleet's name: to name a reason, not to trust."""
+    return artifact[:_HALF_TAG] + hashlib.sha256(fleet.encode()).digest()[:_HALF_TAG]
+
+
+def check_tags(header: cose.Header, artifact: bytes, fleet: str) -> None:
+    """Raises Refused(WRONG_FLEET or WRONG_ARTIFACT) where a header says that it is for another one."""
+    if header.signer is not None:
+        if header.tags != artifact[: cose.TAG_BYTES]:
+            raise Refused(Refusal.WRONG_ARTIFACT)
+        return
+    expected = tags(artifact, fleet)
+    if header.tags[_HALF_TAG:] != expected[_HALF_TAG:]:
+        raise Refused(Refusal.WRONG_FLEET)
+    if header.tags[:_HALF_TAG] != expected[:_HALF_TAG]:
+        raise Refused(Refusal.WRONG_ARTIFACT)
+
+
+def seal(update: bytes, context: Context, signer: Signer, recipient: SealingPublicKey) -> bytes:
     """Encrypt, then sign. `context.code` names the suite; `recipient` is the gateway's key of that suite."""
     bound = context.encode()
-    sealed = SUITES[context.code].encrypt(update, recipient, info=bound)
-    return cose.sign(context.header(context.device), sealed, bound, signer)
+    return cose.sign(context.header(), SUITES[context.code].encrypt(update, recipient, info=bound), bound, signer)
 
 
-def authenticate(signed: cose.Signed, context: Context, sender: Ed25519PublicKey) -> bytes:
-    """The sealed payload, if `sender` signed it. Raises Refused(BAD_SIGNATURE)."""
-    return cose.verify(signed, context.encode(), sender)
+def authenticate(signed: cose.Signed, context: Context, public: bytes) -> bytes:
+    """The sealed payload, if the raw key `public` signed it. Raises Refused(BAD_SIGNATURE)."""
+    return cose.verify(signed, context.encode(), public)
 
 
 def decrypt(sealed: bytes, context: Context, recipient: SealingPrivateKey) -> bytes:

@@ -195,6 +195,14 @@ class Refusal(IntEnum):
     WRONG_FLEET = 13
     ROLLBACK = 14
     EXPIRED = 15
+    REVOKED = 16
+    NO_SESSION = 17
+    PARTS_WANTED = 18
+    BAD_TOKEN = 19
+    UNANNOUNCED_KEY = 20
+    WRONG_KIND = 21
+    TOO_OLD = 22
+    MIXED_PARTS = 23
 
     @property
     def word(self) -> str:

@@ -37,6 +37,12 @@ class Kind(Protocol):
     def project(self, features: Floats) -> Floats:
         """``phi`` of each row: float32 [n, d] to float32 [n, k]."""
 
+    def moment(self, moment: Floats) -> Floats:
+        """The second moment of ``(phi(h), 1)``, float32 [k + 1, k + 1], from that of ``(h, 1)``."""
+
+    def expand(self, table: Head) -> Head:
+        """The same adapter as a table over the features themselves, W float32 [C, d]."""
+
     def fit(self, problem: Problem, start: Head | None = None) -> Head:
         """The delta over ``project(features)`` with the labels of `problem`; `start` is where a search begins.
 

@@ -35,6 +35,8 @@ class Opened(NamedTuple):
     limits: "Limits | None"
     conditions: "Hook | None"
     keep_texts: bool
+    maker: bytes | None
+    key: str | None
 
 
 def open_all(
@@ -49,6 +51,7 @@ def open_all(
     delegate: str | Path | None,
     mapped: bool,
     verify: str | Path | None,
+    key: str | Path | None,
     keep_texts: bool,
     replace: bool,
     seed: int,
@@ -57,7 +60,8 @@ def open_all(
     if not (isinstance(level, float) and 0 < level < 1):
         raise InputError(f"the error level {level!r} is not between 0 and 1")
     options = Options(threads, delegate)
-    parts = artifact.load(path, None if verify is None else artifact.trusted_key(verify), mapped)
+    trusted = None if verify is None else artifact.trusted_key(verify)
+    parts = artifact.load(path, trusted, mapped)
     wanted = _wanted(parts, adapter)
     disk = DISK_BYTES if limits is None or limits.disk is None else limits.disk
     opened = State(state, parts.hash, disk=disk, replace=replace)
@@ -77,10 +81,15 @@ def open_all(
             _read_anew(opened, parts, task, capacity, seed)
         memory = Memory(opened, capacity, seed)
         task.reset(memory.examples())
-        return Opened(parts, opened, memory, task, limits, conditions, keep_texts)
+        maker = None if trusted is None else trusted.public_bytes_raw()
+        return Opened(parts, opened, memory, task, limits, conditions, keep_texts, maker, _reference(key))
     except BaseException:
         opened.close()
         raise
+
+
+def _reference(key: str | Path | None) -> str | None:
+    return None if key is None else str(key)
 
 
 def _wanted(parts: Artifact, name: str | None) -> Wanted:

@@ -37,18 +37,20 @@ class Limits:
 
     `ram`: bytes of working memory for one refit (`examples_within`). `disk`: bytes of the state directory.
     `bytes_per_day`: payload bytes up and down in one local calendar day; what is over it is not sent, what comes in
-    counts. `min_battery`: the charge, 0 to 1, below which the device only answers, unless it charges.
+    counts. `update_bytes`: what the compressed table of one update may take; the less, the coarser.
+    `min_battery`: the charge, 0 to 1, below which the device only answers, unless it charges.
     `hours`: pairs (from, to) of local hours, 0 to 24, in which it may learn and connect; (22, 6) goes over midnight.
     """
 
     ram: int | None = None
     disk: int | None = None
     bytes_per_day: int | None = None
+    update_bytes: int | None = None
     min_battery: float | None = None
     hours: Sequence[tuple[float, float]] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("ram", "disk", "bytes_per_day"):
+        for name in ("ram", "disk", "bytes_per_day", "update_bytes"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 0):
                 raise InputError(f"{name}={value!r} is no number of bytes: give an int from 0 on, or None for no limit")

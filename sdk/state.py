@@ -11,6 +11,7 @@ nothing can be written any more, everything can still be read.
 """
 
 import contextlib
+import hashlib
 import sqlite3
 import threading
 import time
@@ -25,7 +26,15 @@ from tasuki.sdk.cache import Example
 from tasuki.sdk.database import named_errors, private_file, private_folder, transaction
 from tasuki.sdk.errors import Refusal, Refused, StateMismatch, StateNewer, StateUnwritable
 from tasuki.sdk.saying import say
-from tasuki.sdk.state_records import FOR_EVER, Spooled, pack_example, pack_spent, pack_spooled, unpack_counts
+from tasuki.sdk.state_records import (
+    FOR_EVER,
+    Spooled,
+    pack_example,
+    pack_spent,
+    pack_spooled,
+    unpack_counts,
+    unpack_spooled,
+)
 from tasuki.sdk.state_size import ADAPTER_BYTES, capacity_for
 
 __all__ = ["DISK_BYTES", "FOR_EVER", "Entry", "Example", "Spooled", "State", "capacity_for"]
@@ -178,8 +187,8 @@ class State:
         with self._reading() as db:
             return tables.spent(db, day)[1]
 
-    def spend(self, day: int, count: int) -> int:
-        """Count `count` bytes on `day`; returns the day's sum.
+    def spend(self, day: int, count: int, going: int = 0) -> int:
+        """Count `count` bytes on `day`; returns the day's sum. `going` is the sequence of an update that goes out.
 
         If the clock jumped back by a day, the stored day goes on. If it jumped back further it was wrong before: the
         stored day becomes `day`, and the bytes stay counted.
@@ -187,6 +196,8 @@ class State:
         with self._writing() as db:
             stored, sum_ = tables.spent(db, day)
             tables.put(db, "spent", pack_spent(stored, sum_ + count))
+            if going > tables.number(db, "went"):
+                tables.put_number(db, "went", going)
             return sum_ + count
 
     # --- examples -----------------------------------------------------------------------------------------
@@ -297,12 +308,17 @@ class State:
         lifetime: float = FOR_EVER,
         *,
         supersede: bool = True,
+        keep: Callable[[], Mapping[str, bytes]] = dict,
     ) -> Spooled:
         """Take the next sequence number, seal with it, and keep the message until its receipt comes.
 
-        Room is made in this order: what is past its expiry goes; then what the new one supersedes (a later update of
-        the same device holds all that an earlier one held; not with `supersede` False); then, while the spool would
-        be over its bytes, the oldest. Every drop is counted by its reason (`dropped`). Sequence numbers only grow;
+        `keep` is asked after `seal` for values to keep with it; those whose key begins with ``pending.`` take the place
+        of the value without it when the message is admitted, and are dropped when it is not.
+
+        Room is made in this order: what is past its expiry goes; then what the new one supersedes: what never went out
+        (`spend`), because a later update of the same device holds all that an earlier one held (not with `supersede`
+        False); then, while the spool would be over its bytes, the oldest. Every drop is counted by its reason
+        (`dropped`). Sequence numbers only grow;
         number, message and `marker` (kept as ``sent``) are kept together or not at all. `lifetime` in seconds.
         Raises StateUnwritable if the message alone is over the bound.
         """
@@ -314,17 +330,20 @@ class State:
                 raise StateUnwritable(f"an update of {len(message)} bytes is over the spool's {self._spool_bytes}")
             found = tables.look(db, at)
             tables.sweep(db, found)
-            waiting = found.waiting
-            if supersede:
-                for item in waiting:
+            waiting, went = found.waiting, tables.number(db, "went")
+            for item in list(waiting):
+                if supersede and item.sequence > went:
                     tables.drop(db, item.sequence, "superseded")
-                waiting = []
+                    waiting.remove(item)
             while waiting and sum(len(item.message) for item in waiting) + len(message) > self._spool_bytes:
                 tables.drop(db, waiting.pop(0).sequence, "bound")
             item = Spooled(sequence, base_version, message, at, min(at + lifetime, FOR_EVER))
             db.execute("INSERT INTO spool VALUES (?, ?)", (sequence, pack_spooled(item)))
+            tables.shelve_pending(db, {item.sequence for item in waiting})
             tables.put_number(db, "sequence", sequence)
             tables.put(db, "sent", marker)
+            for key, value in keep().items():
+                tables.put(db, key, value)
         return item
 
     def spooled(self, now: float | None = None) -> list[Spooled]:
@@ -339,16 +358,39 @@ class State:
                 self._repair(lambda db: tables.sweep(db, found))
         return found.waiting
 
-    def unspool(self, sequence: int, admitted: bool = True) -> bool:
-        """Forget an update because its receipt has come; False if it was not there any more.
+    def unspool(self, digest: bytes, admitted: bool = True) -> int | None:
+        """Forget an update because its receipt has come; its sequence, or None if it was not there any more.
 
-        What was not admitted is made anew from the examples at the next sync.
+        `digest` is how the SHA-256 of the message begins. What was not admitted is made anew from the examples at the
+        next sync, and what was to follow from it (`spool`) does not.
         """
         with self._writing() as db:
-            found = db.execute("DELETE FROM spool WHERE sequence=?", (sequence,)).rowcount > 0
-            if found and not admitted:
-                db.execute("DELETE FROM meta WHERE key='sent'")
-            return found
+            for sequence, record in db.execute("SELECT sequence, record FROM spool ORDER BY sequence").fetchall():
+                item = unpack_spooled(sequence, record)
+                if item is not None and hashlib.sha256(item.message).digest().startswith(digest):
+                    db.execute("DELETE FROM spool WHERE sequence=?", (sequence,))
+                    tables.settle_pending(db, item.sequence, admitted)
+                    if not admitted and item.sequence == tables.number(db, "sequence"):
+                        db.execute("DELETE FROM meta WHERE key='sent'")
+                    return item.sequence
+        return None
+
+    def count(self, more: Mapping[str, int]) -> None:
+        """Add to counters that only grow."""
+        with self._writing() as db:
+            for key, times in more.items():
+                tables.put_number(db, key, tables.number(db, key) + times)
+
+    def counted(self, prefix: str) -> dict[str, int]:
+        """The counters whose key begins with `prefix`, without it."""
+        with self._reading() as db:
+            keys = [key for (key,) in db.execute("SELECT key FROM meta WHERE key GLOB ?", (f"{prefix}*",)).fetchall()]
+            return {key.removeprefix(prefix): tables.number(db, key) for key in keys}
+
+    def remove(self, *keys: str) -> None:
+        """Forget the values kept under `keys`."""
+        with self._writing() as db:
+            db.executemany("DELETE FROM meta WHERE key=?", ((key,) for key in keys))
 
     def dropped(self) -> dict[str, int]:
         """How many updates the spool dropped, by reason, since the state was made."""

@@ -3,7 +3,7 @@
 import sqlite3
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tasuki.sdk.cache import Example, digest
@@ -277,18 +277,45 @@ def sweep(db: sqlite3.Connection, found: Sweep) -> None:
         drop_damaged(db, "spool", found.damaged)
     if found.damaged or number(db, "sequence") in found.expired:
         db.execute("DELETE FROM meta WHERE key='sent'")
+        drop_pending(db)
 
 
 def drop(db: sqlite3.Connection, sequence: int, reason: str) -> None:
     """Drop a message from the spool and count why."""
     db.execute("DELETE FROM spool WHERE sequence=?", (sequence,))
+    db.execute("DELETE FROM meta WHERE key GLOB ?", (f"shelved.{sequence}.*",))
     put_number(db, f"dropped.{reason}", number(db, f"dropped.{reason}") + 1)
 
 
+def drop_pending(db: sqlite3.Connection) -> None:
+    """Forget what was to follow from updates that are not answered yet."""
+    db.execute("DELETE FROM meta WHERE key GLOB 'pending.*' OR key GLOB 'shelved.*'")
+
+
+def shelve_pending(db: sqlite3.Connection, waiting: Collection[int]) -> None:
+    """Another update becomes the newest: what is pending of the former one is kept apart if that is still `waiting`."""
+    former = number(db, "sequence")
+    if former in waiting:
+        db.execute("UPDATE meta SET key='shelved.' || ? || substr(key, 8) WHERE key GLOB 'pending.*'", (str(former),))
+    else:
+        db.execute("DELETE FROM meta WHERE key GLOB 'pending.*'")
+
+
+def settle_pending(db: sqlite3.Connection, sequence: int, admitted: bool) -> None:
+    """The update has its receipt: what was pending of it takes its place, unless a later one's has, or goes."""
+    prefix = "pending." if sequence == number(db, "sequence") else f"shelved.{sequence}."
+    if admitted and sequence > number(db, "settled"):
+        for key, value in db.execute("SELECT key, value FROM meta WHERE key GLOB ?", (f"{prefix}*",)).fetchall():
+            put(db, key.removeprefix(prefix), value)
+        put_number(db, "settled", sequence)
+    db.execute("DELETE FROM meta WHERE key GLOB ?", (f"{prefix}*",))
+
+
 def forget_update(db: sqlite3.Connection) -> None:
-    """Empty the spool and forget the marker of what was sent."""
+    """Empty the spool, and forget what was sent and what was left unsent of it."""
     db.execute("DELETE FROM spool")
-    db.execute("DELETE FROM meta WHERE key='sent'")
+    db.execute("DELETE FROM meta WHERE key IN ('sent', 'memory')")
+    drop_pending(db)
 
 
 def spent(db: sqlite3.Connection, day: int) -> tuple[int, int]:

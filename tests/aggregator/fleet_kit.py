@@ -8,11 +8,12 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tasuki.aggregator import fleet
-from tasuki.sdk import adapter, artifact, envelope, keys, update
+from tasuki.sdk import adapter, artifact, compression, envelope, fleet_table, sealing, update
 from tasuki.sdk.adapter import Head
 from tasuki.sdk.enrolment import Enrolment
 from tasuki.sdk.envelope import X25519, Context
-from tasuki.sdk.update import Update
+from tasuki.sdk.fleet_table import FleetTable
+from tasuki.sdk.signing import Software
 
 TEXTS = ("turn on the light", "turn off the lamp", "play music", "stop the song", "music off please", "light on now")
 
@@ -22,17 +23,32 @@ class Member:
     """An enrolled device."""
 
     enrolment: Enrolment
-    key: Ed25519PrivateKey
+    key: Software
     parts: artifact.Artifact
+
+    @property
+    def table(self) -> FleetTable:
+        """The fleet's table."""
+        parts = self.parts
+        return fleet_table.make("head", parts.labels, parts.features, parts.moment, parts.manifest)
+
+    def delta(self, seed: int, sequence: int = 0) -> Head:
+        """A small random difference."""
+        rng = np.random.default_rng([seed, sequence])
+        joined = 0.05 * rng.standard_normal((len(self.parts.labels), self.parts.features + 1))
+        return adapter.from_joined(self.parts.labels, joined)
+
+    def plain(self, delta: Head, samples: int = 10, root: bytes | None = None) -> bytes:
+        """The update of `delta`, so exact that tests can compare."""
+        packed, _ = compression.auto(delta.joined, 1 << 20, self.table.metric, 1, 1e9)
+        return update.encode(self.table, packed, samples, root)
 
     def message(self, version: int, sequence: int, seed: int = 0, samples: int = 10, **other: object) -> bytes:
         """A sealed update with a small random delta; `other` replaces parts of the context or the delta."""
         delta = other.get("delta")
         if not isinstance(delta, Head):
-            rng = np.random.default_rng([seed, sequence])
-            joined = 0.05 * rng.standard_normal((len(self.parts.labels), self.parts.features + 1))
-            delta = adapter.from_joined(self.parts.labels, joined)
-        plain = other.get("plain", update.encode(Update(delta, samples)))
+            delta = self.delta(seed, sequence)
+        plain = other.get("plain", self.plain(delta, samples))
         bound = Context(
             str(other.get("fleet", self.enrolment.fleet)),
             self.enrolment.device,
@@ -42,7 +58,7 @@ class Member:
             sequence,
             self.enrolment.suite,
         )
-        recipient = keys.sealing_public(self.enrolment.suite, self.enrolment.sealing)
+        recipient = sealing.sealing_public(self.enrolment.suite, self.enrolment.sealing)
         assert isinstance(plain, bytes)
         return envelope.seal(plain, bound, self.key, recipient)
 
@@ -65,6 +81,6 @@ def found(folder: Path, artifact_file: Path, port: int = 1883, tls: bool = False
 
 def join(gateway: Path, name: str, suite: int = X25519) -> Member:
     """Enrol a device with a key made from its name."""
-    key = Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b"."))
-    made = fleet.enrol(gateway, name, key.public_key().public_bytes_raw(), suite)
+    key = Software(Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b".")))
+    made = fleet.enrol(gateway, name, key.public, suite)
     return Member(made, key, artifact.load(gateway / "artifact.tflite"))

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasuki.aggregator import merge, rounds
-from tasuki.aggregator.gateway import Rules
 from tasuki.aggregator.ledger import Ledger, Version
+from tasuki.aggregator.rules import Rules
 from tasuki.sdk import adapter
+from tasuki.sdk.errors import Refusal
 from tasuki.sdk.update import Update
 
 NAMES = ("a", "b", "c")
@@ -29,7 +30,8 @@ def run_rounds(gateway: Path, fleet: dict[str, Member], order: tuple[str, ...], 
         for _ in range(repeat):
             for name in order:
                 # The same bytes each time, as a spool would send them.
-                rules.take(_message(fleet[name], version), name)
+                outcome, _ = rules.take(_message(fleet[name], version), name)
+                assert outcome.status is Refusal.ADMITTED
         assert rules.close_round(1.0, 60) is not None
     return [v.message for v in rules.ledger.versions()]
 
@@ -141,8 +143,8 @@ def test_a_candidate_that_loses_is_not_published(start: tuple[Path, dict[str, Me
     joined[0, -1] = 15.0  # everything becomes the first label
     harm = adapter.from_joined(rules.artifact.labels, joined)
     for name in NAMES:
-        entry, _ = rules.take(fleet[name].message(0, 1, delta=harm), name)
-        assert entry.status == 0
+        outcome, _ = rules.take(fleet[name].message(0, 1, delta=harm), name)
+        assert outcome.status is Refusal.ADMITTED
     made = rules.close_round(1.0, 60)
     assert made is not None
     assert made.kept

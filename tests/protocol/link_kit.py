@@ -10,29 +10,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from protocol_kit import ARTIFACT, DEVICE, FLEET, LABELS, WIDTH, head, sealing, signing
+from protocol_kit import (
+    ARTIFACT,
+    DEVICE,
+    FLEET,
+    LABELS,
+    WIDTH,
+    head,
+    moment,
+    plain_update,
+    sealing,
+    signing,
+    table,
+)
 
-from tasuki.sdk import cose, downlink, envelope, link, receipt, topics, update
+from tasuki.sdk import cbor, cose, downlink, envelope, link, receipt, session, topics, transfer
 from tasuki.sdk.artifact import Artifact
-from tasuki.sdk.downlink import Adapter
+from tasuki.sdk.downlink import Announcement
 from tasuki.sdk.enrolment import Enrolment, Tls
-from tasuki.sdk.envelope import HYBRID, Context
+from tasuki.sdk.envelope import HYBRID, RESUMED, Context
 from tasuki.sdk.errors import Refusal, Refused
 from tasuki.sdk.receipt import Receipt
 from tasuki.sdk.runtime import Outputs
 from tasuki.sdk.state import State
-from tasuki.sdk.update import Update
 
 PATIENCE = 20.0
 KEY, GATEWAY, FORMER = signing("device"), signing("gateway"), signing("former gateway")
 PARTS = Artifact(
     hash=ARTIFACT, size=0, model=b"", manifest={}, labels=LABELS, tokens=8, features=WIDTH, temperature=1.0,
-    outputs=Outputs((0,), 1), vocabulary=("[PAD]", "[UNK]"), moment=np.eye(WIDTH + 1, dtype=np.float32),
+    outputs=Outputs((0,), 1), vocabulary=("[PAD]", "[UNK]"), moment=moment(),
 )  # fmt: skip
 
 
@@ -40,7 +50,7 @@ def enrolment_of(
     port: int, device: str = DEVICE, tls: Tls | None = None, host: str = "127.0.0.1", token: str | None = None
 ) -> Enrolment:
     """The enrolment that the gateway below stands for; the hybrid suite."""
-    gateway = GATEWAY.public_key().public_bytes_raw()
+    gateway = GATEWAY.public
     # Only `Device` seals to this key; the link never looks at it.
     return Enrolment(FLEET, device, host, port, ARTIFACT, gateway, HYBRID, b"", tls, token)
 
@@ -52,7 +62,7 @@ def state_of(folder: Path) -> State:
 def spool(state: State, number: int = 0, device: str = DEVICE, **good: float) -> bytes:
     """Seal an update of the head `number` on the state's current version and keep it; `good`: `now` and `lifetime`."""
     version = state.number("version")
-    plain = update.encode(Update(head(number), 3))
+    plain = plain_update(head(number))
 
     def seal(sequence: int) -> bytes:
         bound = Context(FLEET, device, "up", ARTIFACT, version, sequence, HYBRID)
@@ -61,14 +71,37 @@ def spool(state: State, number: int = 0, device: str = DEVICE, **good: float) ->
     return state.spool(version, seal, **good).message
 
 
-def adapter_message(version: int, key: Any = GATEWAY, expires: int = 0) -> bytes:
-    return downlink.publish(Adapter(version, head(version), expires), FLEET, ARTIFACT, key)
+def adapter_content(version: int) -> bytes:
+    """The head `version` as devices get it."""
+    return downlink.content(head(version), table())
+
+
+def adapter_message(
+    version: int, key: Any = GATEWAY, expires: int = 0, part: int = 1 << 16, fleet: str = FLEET, issued: int = 0
+) -> bytes:
+    """The announcement of the head `version`."""
+    offered = transfer.offer(adapter_content(version), part)
+    return downlink.publish(Announcement(version, issued, expires, offered), fleet, ARTIFACT, key)
+
+
+def announce_on(client: mqtt.Client, version: int, message: bytes | None = None, part: int = 1 << 16) -> None:
+    """Retain the parts of a version, and then its announcement (or `message`)."""
+    content = adapter_content(version)
+    for index in range(-(-len(content) // part)):
+        topic = topics.part_down(FLEET, version, index)
+        client.publish(topic, transfer.cut(content, part, index), qos=1, retain=True).wait_for_publish(PATIENCE)
+    said = adapter_message(version, part=part) if message is None else message
+    client.publish(topics.adapter(FLEET), said, qos=1, retain=True).wait_for_publish(PATIENCE)
 
 
 def receipt_message(
-    sequence: int, status: Refusal = Refusal.ADMITTED, device: str = DEVICE, key: Any = GATEWAY
-) -> bytes:
-    return receipt.issue(Receipt(sequence, status, 0), FLEET, device, ARTIFACT, key)
+    message: bytes, status: Refusal = Refusal.ADMITTED, device: str = DEVICE, key: Any = GATEWAY,
+    sequence: int = 1, wanted: tuple[int, ...] = (), now: float | None = None,
+) -> bytes:  # fmt: skip
+    """The gateway's word on `message`."""
+    at = int(time.time() if now is None else now)
+    word = Receipt(sequence, status, 0, receipt.digest_of(message), at, wanted)
+    return receipt.issue(word, FLEET, device, ARTIFACT, key)
 
 
 def connected(client: mqtt.Client, port: int, properties: Properties | None = None) -> None:
@@ -130,6 +163,7 @@ class ScriptedGateway:
         self.status: Callable[[int], Refusal] = lambda _: Refusal.ADMITTED
         self.hears: Callable[[mqtt.MQTTMessage], None] = lambda _: None
         self.opened: list[tuple[int, bytes]] = []
+        self.chains: dict[str, session.Chain] = {}
         self._ready = threading.Event()
         self._announced: list[mqtt.MQTTMessageInfo] = []
         self._port = port
@@ -157,9 +191,14 @@ class ScriptedGateway:
     def announce(self, version: int | None = None) -> None:
         """Publish a version (the latest, or `version`) as retained."""
         self.announced = self.announced if version is None else version
-        message = adapter_message(self.announced)
+        message, content = adapter_message(self.announced), adapter_content(self.announced)
         self._announced = [
-            self._client.publish(topics.adapter(FLEET), message, qos=1, retain=True) for _ in range(self.copies)
+            self._client.publish(topic, payload, qos=1, retain=True)
+            for _ in range(self.copies)
+            for topic, payload in (
+                (topics.part_down(FLEET, self.announced, 0), content),
+                (topics.adapter(FLEET), message),
+            )
         ]
 
     def _connected(self, client: mqtt.Client, *_: object) -> None:
@@ -167,21 +206,30 @@ class ScriptedGateway:
         self.announce()
 
     def _received(self, client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
-        device = topics.sender(message.topic)
+        device = topics.read(message.topic, FLEET).device
         try:
             signed = cose.parse(message.payload)
             header = signed.header
             bound = Context(FLEET, device, "up", ARTIFACT, header.version, header.sequence, header.code)
-            sealed = envelope.authenticate(signed, bound, KEY.public_key())
-            plain = envelope.decrypt(sealed, bound, sealing("gateway", bound.code))
+            sealed = envelope.authenticate(signed, bound, KEY.public)
+            plain = self._decrypt(sealed, bound)
         except Refused:
             return
+        status = self.status(header.sequence)
+        root = cbor.decode(plain).get(9) if status is Refusal.ADMITTED else None
+        if root is not None:
+            self.chains[device] = session.found(header.sequence, root)
         self.opened.append((header.sequence, plain))
         self.hears(message)
         if not self.mute:
             for _copy in range(self.copies):
-                word = receipt_message(header.sequence, self.status(header.sequence), device)
+                word = receipt_message(message.payload, status, device, sequence=header.sequence)
                 client.publish(topics.receipts(FLEET, device), word, qos=1)
+
+    def _decrypt(self, sealed: bytes, bound: Context) -> bytes:
+        if bound.code == RESUMED:
+            return session.decrypt(sealed, bound, self.chains.get(bound.device))
+        return envelope.decrypt(sealed, bound, sealing("gateway", bound.code))
 
 
 class StubBroker:

@@ -5,23 +5,26 @@ import dataclasses
 import json
 import os
 import stat
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from protocol_kit import ARTIFACT, seed, signing
+from trust_kit import p256
 
 from tasuki.aggregator import fleet
 from tasuki.sdk import enrolment, keys, topics
 from tasuki.sdk.enrolment import Enrolment, Tls
 from tasuki.sdk.envelope import HYBRID, SUITES, X25519
-from tasuki.sdk.errors import InputError, KeyInvalid
+from tasuki.sdk.errors import InputError, KeyInvalid, Refused
 
-GATEWAY = signing("gateway").public_key().public_bytes_raw()
+GATEWAY = signing("gateway").public
 GOOD = Enrolment("oak", "kitchen", "127.0.0.1", 1883, ARTIFACT, GATEWAY, X25519, seed("any x25519 point"))
 
 
@@ -44,8 +47,8 @@ def test_private_keys_are_readable_by_their_owner_only_whatever_the_umask(tmp_pa
 
 def test_the_signing_key_stays_the_same(tmp_path: Path) -> None:
     path = tmp_path / "device.key"
-    first = keys.signing_key(path).public_key().public_bytes_raw()
-    assert keys.signing_key(path).public_key().public_bytes_raw() == first
+    first = keys.signing_key(path).public
+    assert keys.signing_key(path).public == first
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -67,9 +70,13 @@ def test_a_damaged_key_file_is_named(content: bytes, tmp_path: Path) -> None:
 
 def test_a_key_of_another_kind_is_named(tmp_path: Path) -> None:
     path = tmp_path / "device.key"
-    other = ec.generate_private_key(ec.SECP256R1())
-    path.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    with pytest.raises(KeyInvalid, match=r"device\.key"):
+    for other in (X25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)):
+        path.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        with pytest.raises(KeyInvalid, match=r"device\.key"):
+            keys.load_signing(path)
+    other_curve = ec.generate_private_key(ec.SECP384R1())
+    path.write_bytes(other_curve.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(KeyInvalid, match="secp384r1"):
         keys.load_signing(path)
     with pytest.raises(KeyInvalid, match="can't be read"):
         keys.load_signing(tmp_path / "absent.key")
@@ -118,14 +125,15 @@ def fields() -> dict[str, Any]:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"format": 0}, {"format": 3}, {"format": True}, {"format": "1"},
+        {"format": 0}, {"format": 3}, {"format": 4}, {"format": True}, {"format": "1"},
         {"fleet": "Oak"}, {"fleet": "oak/+"}, {"fleet": ""}, {"fleet": "o" * 33},
         {"device": "#"}, {"device": 5}, {"fleet": ["oak"]},
         {"broker": {}}, {"broker": {"host": "", "port": 1883}}, {"broker": {"host": "h", "port": 0}},
         {"broker": {"host": "h", "port": 65536}}, {"broker": {"host": "h", "port": "1883"}},
         {"broker": {"host": "h", "port": True}}, {"broker": []},
         {"artifact": "00"}, {"artifact": "zz" * 32}, {"artifact": 1},
-        {"gateway": "AAAA"}, {"gateway": "!"}, {"gateway": None},
+        {"gateway": b64encode(p256("gateway").public).decode()}, {"gateway": "AAAA"},
+        {"gateway": "!"}, {"gateway": None},
         {"suite": 0}, {"suite": 3}, {"suite": True}, {"suite": [1]}, {"suite": HYBRID},
         {"sealing": ""}, {"sealing": "é"}, {"tls": {}}, {"tls": []},
         {"token": "secret"}, {"token": None},
@@ -211,7 +219,7 @@ def test_what_could_not_be_read_is_not_written() -> None:
 def test_the_gateway_enrols_with_a_token_instead_of_a_certificate(tmp_path: Path, tiny_artifact: Path) -> None:
     held_out = tmp_path / "texts.jsonl"
     held_out.write_text('{"text": "turn on the light", "label": "light_on"}\n')
-    public = signing("device").public_key().public_bytes_raw()
+    public = signing("device").public
     fleet.init(tmp_path / "oak", "oak", tiny_artifact, held_out, "broker.example", 8883, tls=True)
     made = fleet.enrol(tmp_path / "oak", "kitchen", public, token="open sesame")
     assert made.tls == Tls((tmp_path / "oak" / "tls" / "ca.crt").read_text())
@@ -220,7 +228,7 @@ def test_the_gateway_enrols_with_a_token_instead_of_a_certificate(tmp_path: Path
     fleet.init(tmp_path / "ash", "ash", tiny_artifact, held_out, "broker.example", 1883)
     with pytest.raises(KeyInvalid, match="clear"):
         fleet.enrol(tmp_path / "ash", "kitchen", public, token="open sesame")
-    other = signing("another device").public_key().public_bytes_raw()
+    other = signing("another device").public
     assert fleet.enrol(tmp_path / "ash", "kitchen", other), "the name was not spent on what can't be used"
 
 
@@ -275,4 +283,28 @@ def test_topics() -> None:
     assert topics.up("oak", "kitchen") == "tasuki/oak/up/kitchen"
     assert topics.receipts("oak", "kitchen") == "tasuki/oak/receipt/kitchen"
     assert topics.adapter("oak") == "tasuki/oak/adapter"
-    assert topics.sender(topics.up("oak", "kitchen")) == "kitchen"
+    assert topics.record("oak") == "tasuki/oak/record"
+    assert topics.join("oak", "kitchen") == "tasuki/oak/join/kitchen"
+    assert topics.status("oak", "kitchen") == "tasuki/oak/status/kitchen"
+    assert topics.part_up("oak", "kitchen", 7, 0) == "tasuki/oak/up/kitchen/7/0"
+    assert topics.part_down("oak", 3, 12) == "tasuki/oak/adapter/3/12"
+    assert topics.read("tasuki/oak/up/kitchen", "oak") == ("up", "kitchen", 0, None)
+    assert topics.read("tasuki/oak/join/kitchen", "oak") == ("join", "kitchen", 0, None)
+    assert topics.read("tasuki/oak/up/kitchen/7/0", "oak") == ("up", "kitchen", 7, 0)
+    assert topics.read("tasuki/oak/adapter/3/12", "oak") == ("adapter", "", 3, 12)
+    assert topics.read("tasuki/oak/record", "oak") == ("record", "", 0, None)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "", "tasuki", "tasuki/oak", "tasuki/ash/up/kitchen", "tasuki/oak/up", "tasuki/oak/up/", "tasuki/oak/up/+",
+        "tasuki/oak/up/Kitchen", "tasuki/oak/up/kitchen/7", "tasuki/oak/up/kitchen/7/-1", "tasuki/oak/up/kitchen/07/1",
+        "tasuki/oak/up/kitchen/7/1/2", "tasuki/oak/up/kitchen/\u0667/1", "/tasuki/oak/up/kitchen",
+        "tasuki/oak/down/kitchen",
+        "tasuki/oak/adapter/1", "tasuki/oak/record/1",
+    ],
+)  # fmt: skip
+def test_another_topic_is_malformed(topic: str) -> None:
+    with pytest.raises(Refused, match="malformed"):
+        topics.read(topic, "oak")

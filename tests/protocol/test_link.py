@@ -5,12 +5,11 @@ import itertools
 import random
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as mqtt
 import pytest
 from link_kit import (
     FORMER,
@@ -18,7 +17,9 @@ from link_kit import (
     PATIENCE,
     ScriptedGateway,
     StubBroker,
+    adapter_content,
     adapter_message,
+    announce_on,
     connack,
     enrolment_of,
     lasting,
@@ -29,8 +30,6 @@ from link_kit import (
     sync,
     until,
 )
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
 from protocol_kit import DEVICE, FLEET
 
 from tasuki.aggregator.broker import EmbeddedBroker
@@ -80,7 +79,7 @@ def test_an_update_goes_up_and_an_adapter_comes_down(port: int, state: State) ->
     assert (result.sent, result.admitted, result.refused, result.bytes_up) == (1, 1, [], len(message))
     assert (result.version_before, result.version_after) == (0, 2)
     assert state.spooled() == []
-    assert state.adapter() == (2, adapter_message(2))
+    assert state.adapter() == (2, adapter_content(2))
 
 
 def test_nothing_to_send_still_brings_the_adapter(port: int, state: State) -> None:
@@ -100,7 +99,7 @@ def test_everything_twice_changes_nothing(port: int, state: State) -> None:
         second = sync(state, port)
     assert (result.admitted, second.admitted) == (1, 1)
     assert state.spooled() == []
-    assert state.adapter() == (2, adapter_message(2))
+    assert state.adapter() == (2, adapter_content(2))
     assert {sequence for sequence, _ in gateway.opened} == {1, 2}
 
 
@@ -170,7 +169,7 @@ def test_a_session_that_was_cut_still_gets_the_retained_adapter(port: int, state
         got = threading.Event()
         before = lasting(port, connection.client_id(enrolment_of(port)))
         before.on_message = lambda *_: got.set()
-        before.subscribe(topics.adapter(FLEET), qos=1)
+        before.subscribe([(topics.adapter(FLEET), 1), (topics.part_down(FLEET, 2, "+"), 1)])
         assert got.wait(PATIENCE)
         before.disconnect()
         before.loop_stop()
@@ -179,13 +178,13 @@ def test_a_session_that_was_cut_still_gets_the_retained_adapter(port: int, state
 
 def test_an_answer_waits_in_the_persistent_session(port: int, state: State) -> None:
     """A receipt that comes while the device is away is the first thing that it hears."""
-    spool(state)
+    message = spool(state)
     with ScriptedGateway(port, announced=1) as gateway:
         gateway.mute = True
         with pytest.raises(SyncTimeout):
             sync(state, port, timeout=SHORT)
         with peer(port, "sender") as sender:
-            word = receipt_message(1)
+            word = receipt_message(message)
             sender.publish(topics.receipts(FLEET, DEVICE), word, qos=1).wait_for_publish(PATIENCE)
         assert sync(state, port).admitted == 1, "the gateway itself still says nothing"
 
@@ -207,12 +206,12 @@ def test_an_older_adapter_is_ignored_and_the_newer_one_stays(port: int, state: S
         gateway.announce(4)
         with pytest.raises(SyncTimeout, match="no adapter"):
             sync(state, port, timeout=SHORT)
-    assert state.adapter() == (5, adapter_message(5))
+    assert state.adapter() == (5, adapter_content(5))
 
 
 def test_an_expired_adapter_is_ignored_by_the_clock_of_the_device(port: int, state: State) -> None:
     with peer(port, "publisher") as publisher:
-        publisher.publish(topics.adapter(FLEET), adapter_message(2, expires=1_000), qos=1, retain=True)
+        announce_on(publisher, 2, adapter_message(2, expires=1_000))
         with pytest.raises(SyncTimeout, match="no adapter"):
             sync(state, port, timeout=SHORT, clock=lambda: 1_001.0)
         assert state.adapter() is None
@@ -221,14 +220,15 @@ def test_an_expired_adapter_is_ignored_by_the_clock_of_the_device(port: int, sta
 
 def test_foreign_messages_are_counted_and_change_nothing(port: int, state: State) -> None:
     """A former fleet's retained adapter, forged and foreign receipts, garbage and an oversize message."""
-    spool(state)
+    message = spool(state)
     mine, adapters = topics.receipts(FLEET, DEVICE), topics.adapter(FLEET)
     hostile = [
         (adapters, adapter_message(9, FORMER), True),
         (adapters, b"", False),
         (adapters, bytes(cose.MAX_MESSAGE_BYTES + 1), False),
-        (mine, receipt_message(1, key=FORMER), False),
-        (mine, receipt_message(1, device="cellar"), False),
+        (adapters, adapter_message(9, fleet="ash"), False),
+        (mine, receipt_message(message, key=FORMER), False),
+        (mine, receipt_message(message, device="cellar"), False),
         (mine, b"\xd2" + b"\x81" * 10_000, False),
         (mine, adapter_message(9), False),
     ]
@@ -245,10 +245,16 @@ def test_foreign_messages_are_counted_and_change_nothing(port: int, state: State
         assert worker.is_alive()
         assert len(state.spooled()) == 1
         assert state.adapter() is None
-        stranger.publish(topics.receipts(FLEET, DEVICE), receipt_message(1), qos=1).wait_for_publish(PATIENCE)
+        # The gateway's own word, but on another message: believed, and it removes nothing.
+        stranger.publish(mine, receipt_message(b"another message"), qos=1).wait_for_publish(PATIENCE)
+        assert len(state.spooled()) == 1
+        stranger.publish(mine, receipt_message(message), qos=1).wait_for_publish(PATIENCE)
         gateway.announce(1)
         worker.join(PATIENCE)
     assert [(result.admitted, result.version_after, result.ignored) for result in results] == [(1, 1, len(hostile))]
+    because = {"bad signature": 4, "malformed": 2, "oversize": 1, "wrong fleet": 1}
+    assert results[0].ignored_because == because
+    assert state.counted("ignored.") == because, "and they are kept for the operator"
 
 
 def free_port() -> int:
@@ -310,26 +316,26 @@ def test_pauses_are_those_of_the_back_off(state: State) -> None:
     with pytest.raises(KeyboardInterrupt):
         sync(state, port, timeout=1000.0, sleep=sleep, rng=random.Random(3))
     rng = random.Random(3)
-    assert pauses == [link.backoff(rng, attempt) for attempt in range(6)]
+    assert pauses == [connection.backoff(rng, attempt) for attempt in range(6)]
 
 
 def test_back_off_has_full_jitter_under_a_bound_and_repeats_with_a_seed() -> None:
-    first = [link.backoff(random.Random(7), attempt) for attempt in range(40)]
-    assert first == [link.backoff(random.Random(7), attempt) for attempt in range(40)]
+    first = [connection.backoff(random.Random(7), attempt) for attempt in range(40)]
+    assert first == [connection.backoff(random.Random(7), attempt) for attempt in range(40)]
     rng = random.Random(1)
     for attempt in range(12):
         ceiling = min(30.0, 0.2 * 2**attempt)
-        pauses = [link.backoff(rng, attempt) for _ in range(400)]
+        pauses = [connection.backoff(rng, attempt) for _ in range(400)]
         assert 0 <= min(pauses) < 0.1 * ceiling
         assert 0.9 * ceiling < max(pauses) <= ceiling
-    assert all(0 <= link.backoff(rng, attempt) <= 30.0 for attempt in itertools.chain(range(60), [2000]))
+    assert all(0 <= connection.backoff(rng, attempt) <= 30.0 for attempt in itertools.chain(range(60), [2000]))
 
 
 # --- who is let in, how long the line may be silent -----------------------------------------------------------
 
 
 def test_keep_alive_session_and_token_are_told_to_the_broker(state: State) -> None:
-    """MQTT 5, section 3.1: the variable header, then client, user name and password."""
+    """MQTT 5, section 3.1: the variable header, then client, last will, user name and password."""
     with StubBroker(connack(0)) as stub:
         enrolment = enrolment_of(stub.port, token="pässword")
         with pytest.raises(SyncTimeout):
@@ -337,11 +343,17 @@ def test_keep_alive_session_and_token_are_told_to_the_broker(state: State) -> No
         packet = stub.connects[0]
     after = packet[packet.index(b"\x00\x04MQTT") :]
     assert after[6] == 5
-    assert after[7] & 0b1100_0010 == 0b1100_0000, "user name and password, and no clean start"
+    assert after[7] == 0b1110_0100, "user name, password, a retained will of QoS 0, and no clean start"
     assert after[8:10] == b"\xff\xff"
     assert b"\x11" + (86_400).to_bytes(4, "big") in after
-    strings = [f"{FLEET}.{DEVICE}".encode(), DEVICE.encode(), "pässword".encode()]
-    assert after.endswith(b"".join(len(word).to_bytes(2, "big") + word for word in strings))
+    who, will = f"{FLEET}.{DEVICE}", (f"tasuki/{FLEET}/status/{DEVICE}", "offline")
+    payload = strings(who) + b"\x05\x18\x00\x00\x00\x00" + strings(*will) + strings(DEVICE, "pässword")
+    assert after.endswith(payload), "the will goes out without delay"
+
+
+def strings(*words: str) -> bytes:
+    """UTF-8 strings as MQTT has them (section 1.5.4)."""
+    return b"".join(len(word.encode()).to_bytes(2, "big") + word.encode() for word in words)
 
 
 def test_without_a_token_no_name_is_told(state: State) -> None:
@@ -404,7 +416,7 @@ def test_an_update_that_may_not_go_stays_and_the_adapter_still_comes(port: int, 
         assert asked == [len(item.message)]
         assert (result.sent, result.held, result.held_because) == (0, 1, "nothing left today")
         assert result.version_after == 2
-        assert state.spent(TODAY) == result.bytes_down == len(adapter_message(2))
+        assert state.spent(TODAY) == result.bytes_down == len(adapter_message(2)) + len(adapter_content(2))
         later = sync(state, port, may_send=lambda _: policy.ALLOWED, clock=lambda: NOON)
     assert (later.admitted, later.held, later.held_because) == (1, 0, "")
     assert state.spent(TODAY) == sum((result.bytes_down, later.bytes_up, later.bytes_down))
@@ -416,7 +428,8 @@ def test_sending_again_counts_again_and_stops_at_the_limit(
 ) -> None:
     """What went once is waited for: it is not held, even where it may not go a second time."""
     monkeypatch.setattr(link, "_RESEND_SECONDS", 0.2)
-    size = len(spool(state))
+    message = spool(state)
+    size = len(message)
     asked: list[int] = []
 
     def twice(size: int) -> Decision:
@@ -433,7 +446,8 @@ def test_sending_again_counts_again_and_stops_at_the_limit(
         worker.start()
         until(lambda: len(asked) >= 4)
         with peer(port, "sender") as sender:
-            sender.publish(topics.receipts(FLEET, DEVICE), receipt_message(1), qos=1).wait_for_publish(PATIENCE)
+            word = receipt_message(message)
+            sender.publish(topics.receipts(FLEET, DEVICE), word, qos=1).wait_for_publish(PATIENCE)
         worker.join(PATIENCE)
     assert [(result.sent, result.held, result.admitted, result.bytes_up) for result in results] == [(2, 0, 1, 2 * size)]
 
@@ -446,11 +460,13 @@ def test_what_came_in_is_counted_though_the_sync_failed(port: int, state: State)
     assert state.spent(TODAY) == 1000
 
 
-@pytest.mark.parametrize(("lifetime", "interval"), [(1e300, None), (90.5, 90), (0.25, 1), (1e10, 2**32 - 1)], ids=str)
+@pytest.mark.parametrize(
+    ("lifetime", "interval"), [(1e300, None), (90.5, 90), (0.25, 1), (4e9, 4 * 10**9), (1e10, None)], ids=str
+)
 def test_the_broker_is_told_how_long_an_update_is_good(
     port: int, state: State, lifetime: float, interval: int | None
 ) -> None:
-    """Message Expiry Interval (MQTT 5, section 3.3.2.3.3), in whole seconds, at least one."""
+    """Message Expiry Interval (MQTT 5, section 3.3.2.3.3), in whole seconds, at least one; if it is too long, none."""
     heard: list[int | None] = []
     with ScriptedGateway(port) as gateway:
         gateway.hears = lambda message: heard.append(getattr(message.properties, "MessageExpiryInterval", None))
@@ -522,25 +538,9 @@ def test_a_sync_is_stopped_between_two_attempts(state: State, monkeypatch: pytes
 def test_leaving_a_dead_line_does_not_wait_for_the_keep_alive(state: State) -> None:
     """The other end reads nothing any more: neither the updates nor the goodbye get through."""
     with StubBroker(connack(0)) as stub:
-        with connection.connection(enrolment_of(stub.port), state.folder, time.monotonic() + PATIENCE) as (
-            client,
-            inbox,
-        ):
-            client.connect("127.0.0.1", stub.port, 65535, clean_start=True, properties=link.session())
-            client.loop_start()
+        line = replace(connection.device_line(enrolment_of(stub.port), state.folder), keepalive=65535)
+        with connection.opened(line, within=PATIENCE) as (client, inbox):
             assert inbox.get(timeout=PATIENCE).kind == "connected"
             for _ in range(32):
                 client.publish("t", bytes(cose.MAX_MESSAGE_BYTES), qos=1)
     assert not any(thread.name.startswith("paho") for thread in threading.enumerate())
-
-
-def test_a_flood_is_cut_and_what_the_link_must_know_is_not(state: State) -> None:
-    flood = mqtt.MQTTMessage(topic=b"t")
-    with connection.connection(enrolment_of(1), state.folder, 0.0) as (client, inbox):
-        assert client.on_message is not None
-        assert client.on_disconnect is not None
-        for _ in range(100_000):
-            client.on_message(client, None, flood)
-        client.on_disconnect(client, None, None, ReasonCode(PacketTypes.DISCONNECT), None)  # type: ignore[call-arg,arg-type]
-        kinds = [inbox.get_nowait().kind for _ in range(inbox.qsize())]
-    assert kinds == ["message"] * 64 + ["closed"]

@@ -3,7 +3,6 @@
 Run by `make check-all`. Without Mosquitto these tests fail and say how to install it.
 """
 
-import contextlib
 import random
 import shutil
 import signal
@@ -21,7 +20,8 @@ from link_kit import (
     PARTS,
     PATIENCE,
     ScriptedGateway,
-    adapter_message,
+    adapter_content,
+    announce_on,
     connected,
     enrolment_of,
     lasting,
@@ -36,7 +36,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from protocol_kit import DEVICE, FLEET
 
 from tasuki.aggregator import certificates, fleet
-from tasuki.sdk import link, topics
+from tasuki.sdk import connection, link, topics
 from tasuki.sdk.enrolment import Enrolment, Tls
 from tasuki.sdk.errors import BrokerUnreachable, KeyInvalid, SyncTimeout, Unauthorised
 from tasuki.sdk.state import State
@@ -112,7 +112,7 @@ def tls_of(folder: Path, name: str) -> Tls:
 
 
 def context_of(folder: Path, name: str) -> ssl.SSLContext:
-    return link.tls_context(tls_of(folder, name), folder)
+    return connection.tls_context(tls_of(folder, name), folder)
 
 
 def test_up_and_down_and_again(plain: Mosquitto, state: State) -> None:
@@ -123,12 +123,12 @@ def test_up_and_down_and_again(plain: Mosquitto, state: State) -> None:
         second = sync(state, plain.port)
     assert (first.admitted, first.version_after) == (1, 2)
     assert (second.admitted, second.version_before, second.version_after) == (1, 2, 2)
-    assert state.adapter() == (2, adapter_message(2))
+    assert state.adapter() == (2, adapter_content(2))
 
 
 def test_a_retained_adapter_comes_at_every_sync(plain: Mosquitto, state: State) -> None:
     with peer(plain.port, "publisher") as publisher:
-        publisher.publish(topics.adapter(FLEET), adapter_message(1), qos=1, retain=True).wait_for_publish(PATIENCE)
+        announce_on(publisher, 1)
     began = time.monotonic()
     assert [sync(state, plain.port).version_after for _ in range(3)] == [1, 1, 1]
     assert time.monotonic() - began < PATIENCE
@@ -159,7 +159,7 @@ def test_the_broker_forgets_an_update_whose_time_is_over(plain: Mosquitto, state
     away = lasting(plain.port, "away")
     away.subscribe(topics.up(FLEET, "+"), qos=1)
     with peer(plain.port, "announcer") as announcer:
-        announcer.publish(topics.adapter(FLEET), adapter_message(0), qos=1, retain=True).wait_for_publish(PATIENCE)
+        announce_on(announcer, 0)
     away.disconnect()
     away.loop_stop()
     messages, now = [], time.time()
@@ -171,7 +171,7 @@ def test_the_broker_forgets_an_update_whose_time_is_over(plain: Mosquitto, state
     heard: list[bytes] = []
     back = mqtt.Client(CallbackAPIVersion.VERSION2, "away", protocol=MQTTProtocolVersion.MQTTv5)
     back.on_message = lambda _c, _u, message: heard.append(message.payload)
-    connected(back, plain.port, link.session())
+    connected(back, plain.port, connection.session())
     until(lambda: len(heard) > 0)
     back.disconnect()
     back.loop_stop()
@@ -242,31 +242,3 @@ def test_a_token_of_another_device_is_not_enough(with_tokens: Mosquitto, folder:
 def test_neither_token_nor_certificate_is_named_before_connecting(folder: Path, state: State) -> None:
     with pytest.raises(KeyInvalid, match="neither"):
         link.sync(state, with_token(1, folder, None), PARTS, timeout=PATIENCE)
-
-
-def test_the_access_list_keeps_a_device_to_its_own_topics(secured: Mosquitto, folder: Path) -> None:
-    heard: list[tuple[str, bytes]] = []
-    with contextlib.ExitStack() as stack:
-        gateway = stack.enter_context(peer(secured.port, "the-gateway", context_of(folder, "gateway")))
-        listener = stack.enter_context(peer(secured.port, "listener", context_of(folder, "rogue")))
-        writer = stack.enter_context(peer(secured.port, "writer", context_of(folder, "rogue")))
-        spied: list[tuple[str, bytes]] = []
-        gateway.on_message = lambda _c, _u, message: heard.append((message.topic, message.payload))
-        listener.on_message = lambda _c, _u, message: spied.append((message.topic, message.payload))
-        gateway.subscribe(topics.up(FLEET, "+"), qos=1)
-        listener.subscribe([("#", 1), (topics.receipts(FLEET, DEVICE), 1), (topics.receipts(FLEET, "rogue"), 1)])
-        listener.subscribe(topics.up(FLEET, "+"), qos=1)
-        time.sleep(0.3)
-        # Mosquitto 2.0.11 hangs up on each of these; paho comes back and goes on.
-        for topic in (topics.up(FLEET, DEVICE), topics.receipts(FLEET, DEVICE), topics.adapter(FLEET)):
-            writer.publish(topic, b"forged", qos=1, retain=True)
-        writer.publish(topics.up(FLEET, "rogue"), b"own", qos=1)
-        until(lambda: bool(heard))
-        for device in (DEVICE, "rogue"):
-            gateway.publish(topics.receipts(FLEET, device), b"word", qos=1)
-        until(lambda: any(payload == b"word" for _, payload in spied))
-        time.sleep(0.3)
-    assert heard == [(topics.up(FLEET, "rogue"), b"own")]
-    # The fleet's adapter is for every device; the rest is its own.
-    assert {topic for topic, _ in spied} <= {topics.receipts(FLEET, "rogue"), topics.adapter(FLEET)}
-    assert b"forged" not in {payload for _, payload in spied}

@@ -6,7 +6,22 @@ from pathlib import Path
 import pytest
 from hpke_oracle import AEAD_CHACHA20_POLY1305, KDF_HKDF_SHA256, KEM_HYBRID, KEM_X25519
 
-from tasuki.sdk import artifact, classifier, codec, cose, downlink, enrolment, link, manifest, tokenizer, update
+from tasuki.aggregator import admission, rules
+from tasuki.sdk import (
+    artifact,
+    classifier,
+    codec,
+    cose,
+    downlink,
+    enrolment,
+    fleet_record,
+    link,
+    manifest,
+    offer,
+    session,
+    tokenizer,
+    update,
+)
 from tasuki.sdk.envelope import HYBRID, X25519
 from tasuki.sdk.errors import Refusal
 
@@ -49,9 +64,42 @@ def test_bounds() -> None:
 
 
 def test_formats() -> None:
-    assert (manifest.FORMAT, update.FORMAT, downlink.FORMAT, enrolment.FORMAT) == (3, 1, 1, 1)
-    words = "The artifact's format is number **3**, the enrolment file's **1** or **2**, all others are number **1**"
-    assert words in " ".join(SPEC.split())
+    rows = re.findall(r"^\| ([a-z' ,]+?) \| ([^|]+) \| ([^|]+) \|", SPEC.partition("## Conventions")[0], re.MULTILINE)
+    numbers = {name.split(",")[0]: (written, read) for name, written, read in rows}
+    assert numbers["artifact"] == (str(manifest.FORMAT), ", ".join(map(str, manifest.FORMATS)))
+    assert numbers["update"][0] == str(update.FORMAT)
+    assert numbers["announcement"][0] == str(downlink.FORMAT)
+    assert numbers["enrolment file"][0].startswith(str(enrolment.FORMAT))
+    assert {downlink.CONTENT_FORMAT, offer.FORMAT, fleet_record.FORMAT} == {1}
+    assert numbers["adapter's content"] == ("1", "1")
+
+
+def test_kinds() -> None:
+    rows = re.findall(r"^\| (\d) \| `(\w+)` \|", section("Kinds"), re.MULTILINE)
+    assert {name: int(number) for number, name in rows} == fleet_record.KINDS
+
+
+def test_resumed_updates() -> None:
+    text = section("Resumed updates")
+    assert f"1 <= i <= {session.MAX_UPDATES}" in text
+    assert f"{session.ROOT_BYTES} fresh random bytes" in text
+
+
+def test_order_is_the_machines() -> None:
+    """The steps that SPEC.md lists are those of the table in the code, in its order."""
+    words = ["parse", "know", "authenticate", "welcome", "refresh", "base", "open", "decode", "check"]
+    assert [step.__name__.strip("_") for step, _ in admission.ORDER] == words
+    assert [stage for _, stage in admission.ORDER] == list(admission.Stage)[1:]
+    text = section("Order")
+    places = [text.index(f"**{word}**") for word in
+              ["parse", "know", "authenticate", "welcome", "replay", "base", "decrypt", "decode", "check"]]  # fmt: skip
+    assert places == sorted(places)
+    assert f"{admission.WINDOW:,} or more below the highest" in text
+
+
+def test_lifetimes() -> None:
+    text = section("Adapter (downlink)")
+    assert f"announces for {rules.ANNOUNCED_SECONDS // 86400} days" in " ".join(text.split())
 
 
 def test_the_kem_of_the_hybrid_names_its_drafts() -> None:

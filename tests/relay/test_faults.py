@@ -117,7 +117,7 @@ def _listen(stream: IO[str], lines: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_artifact: Path) -> list[bytes]:
-    """What the gateway publishes when nothing goes wrong: the heads, without the fleet's own signatures."""
+    """What the gateway publishes when nothing goes wrong: the adapters, without the fleet's own signatures."""
     relay = Relay(tmp_path_factory.mktemp("undisturbed"), tiny_artifact)
     try:
         for name in ("gateway", *NAMES):
@@ -128,9 +128,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_artifact: Path) -
 
 
 def heads(versions: list[Version]) -> list[bytes]:
-    from tasuki.sdk import cose
-
-    return [cose.parse(version.message).payload for version in versions]
+    return [version.message for version in versions]
 
 
 @pytest.fixture
@@ -211,7 +209,8 @@ def test_every_message_twice_changes_nothing(relay: Relay, undisturbed: list[byt
         told = (message.topic, bytes(message.payload))
         if told not in seen:
             seen.add(told)
-            client.publish(message.topic, message.payload, qos=1, retain=message.topic.endswith("adapter"))
+            kind = message.topic.split("/")[2]
+            client.publish(message.topic, message.payload, qos=1, retain=kind in ("adapter", "record", "status"))
 
     parrot = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="parrot", protocol=MQTTProtocolVersion.MQTTv5)
     parrot.on_message = again
@@ -226,4 +225,6 @@ def test_every_message_twice_changes_nothing(relay: Relay, undisturbed: list[byt
         parrot.loop_stop()
         parrot.disconnect()
     kinds = {topic.split("/")[2] for topic, _ in seen}
-    assert kinds == {"up", "receipt", "adapter"}
+    assert kinds == {"up", "receipt", "adapter", "record", "status"}
+    parts = {topic.split("/")[3] for topic, payload in seen if topic.count("/") == 4 and payload}
+    assert parts == {str(version) for version in range(ROUNDS + 1)}, "and the parts of every version"

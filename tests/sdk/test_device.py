@@ -173,13 +173,13 @@ print(json.dumps([int(peak[0]) * 1024 / 1e6, sorted({m.split(".")[0] for m in sy
 def test_own_labels_have_no_part_in_what_travels(tiny_artifact: Path, tmp_path: Path) -> None:
     """The sealed update is the same, whatever was learned under labels of the device's own."""
     from tasuki.aggregator import fleet
-    from tasuki.sdk import cose, enrolment, envelope, keys, update
+    from tasuki.sdk import cbor, cose, enrolment, envelope, fleet_table, keys, update
 
     held_out = tmp_path / "held-out.jsonl"
     held_out.write_text('{"text": "turn on the light", "label": "light_on"}\n')
     fleet.init(tmp_path / "gateway", "lamps", tiny_artifact, held_out, port=9)
     parts = artifact.load(tiny_artifact)
-    opened = []
+    opened, left = [], []
     for name, own in (("plain", ()), ("private", ("make it cosy", "cosy song please"))):
         with Device.open(tiny_artifact, state=tmp_path / name) as device:
             made = fleet.enrol(tmp_path / "gateway", name, device.public_key)
@@ -191,11 +191,17 @@ def test_own_labels_have_no_part_in_what_travels(tiny_artifact: Path, tmp_path: 
             with pytest.raises(BrokerUnreachable):
                 device.sync(timeout=0.1)
             (waiting,) = device._state.spooled()
+            left.append(device._state.get("pending.memory"))
         bound = envelope.Context("lamps", name, "up", parts.hash, 0, waiting.sequence, envelope.HYBRID)
         sealed = cose.parse(waiting.message).payload
         recipient = keys.load_sealing(tmp_path / "gateway" / "keys")[envelope.HYBRID]
         opened.append(envelope.decrypt(sealed, bound, recipient))
-    assert opened[0] == opened[1]
-    assert update.decode(opened[0], parts.labels, parts.features).samples == 2
+    # All but the root of the chain, which is drawn anew for each device.
+    roots = [cbor.decode(plain)[9] for plain in opened]
+    assert roots[0] != roots[1]
+    assert opened[0].replace(roots[0], b"") == opened[1].replace(roots[1], b"")
+    assert left[0] == left[1], "nor in what is left for the next one"
+    table = fleet_table.make("head", parts.labels, parts.features, parts.moment, parts.manifest)
+    assert update.decode(opened[0], table).samples == 2
     assert b"cosy" not in opened[1]
     assert b"movie" not in opened[1]

@@ -106,7 +106,7 @@ def gateway(tiny_artifact: Path, broker: Any, monkeypatch: pytest.MonkeyPatch) -
 
 def enrol(path: Path, folder: Path, port: int) -> None:
     folder.mkdir()
-    keys.save(folder / "device.key", link_kit.KEY)
+    keys.save(folder / "device.key", link_kit.KEY.key)
     halves = protocol_kit.hybrid("gateway")
     sealing = halves.lattice.public_key().public_bytes_raw() + halves.curve.public_key().public_bytes_raw()
     made = dataclasses.replace(link_kit.enrolment_of(port), sealing=sealing, suite=HYBRID)
@@ -149,7 +149,7 @@ def check(path: Path, folder: Path, said: Said, gateway: Gateway) -> int:
         found = state.adapter()
         assert device.version >= said.version
         if found is not None:
-            assert found == (device.version, link_kit.adapter_message(device.version))
+            assert found == (device.version, link_kit.adapter_content(device.version))
             assert device.version <= gateway.announced
         assert sum(state.damaged().values()) == 0
         assert device.predict("play music").label in LABELS

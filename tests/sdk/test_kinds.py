@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from tasuki.sdk import adapter, adapter_low_rank, adapter_statistics, kinds, solver
 from tasuki.sdk.problem import Problem, subset
@@ -197,3 +198,71 @@ def test_statistics_of_other_labels_do_not_add_up() -> None:
             adapter_statistics.add(one, other)
     with pytest.raises(ValueError, match="do not fit"):
         adapter_statistics.Statistics(("a",), one.gram, one.sums, one.count)
+
+
+# --- what a fleet of one kind exchanges -----------------------------------------------------------------------
+
+
+def of_kind(data: st.DataObject, width: int) -> kinds.Kind:
+    rank = data.draw(st.integers(1, width))
+    return kinds.make(data.draw(st.sampled_from(kinds.NAMES)), width, rank, data.draw(st.integers(0, 2**53 - 1)))
+
+
+def floats(data: st.DataObject, *shape: int) -> adapter.Floats:
+    return data.draw(hnp.arrays(np.float32, shape, elements=st.floats(-8, 8, width=32)))
+
+
+@given(st.data(), st.integers(1, 12), st.integers(1, 5))
+def test_an_expanded_table_answers_as_the_table_over_what_its_kind_sees(
+    data: st.DataObject, width: int, rows: int
+) -> None:
+    kind = of_kind(data, width)
+    labels = tuple(f"label_{row}" for row in range(rows))
+    table = adapter.Head(labels, floats(data, rows, kind.columns), floats(data, rows))
+    features, base = floats(data, 7, width), floats(data, 7, rows)
+    wide = kind.expand(table)
+    assert (wide.labels, wide.weight.shape, wide.weight.dtype) == (labels, (rows, width), np.float32)
+    np.testing.assert_array_equal(wide.bias, table.bias)
+    np.testing.assert_allclose(
+        adapter.logits(wide, features, base),
+        adapter.logits(table, kind.project(features), base),
+        rtol=1e-4,
+        atol=1e-3,
+    )
+
+
+@given(st.data(), st.integers(1, 12))
+def test_a_kinds_moment_is_that_of_what_it_sees(data: st.DataObject, width: int) -> None:
+    """So is the change that a table makes to the logits: ``trace(T M T^T)`` on either side of `expand`."""
+    kind = of_kind(data, width)
+    inputs = np.c_[floats(data, 9, width), np.ones(9)].astype(np.float64)
+    moment = (inputs.T @ inputs / 9).astype(np.float32)
+    seen = np.c_[kind.project(inputs[:, :-1].astype(np.float32)), np.ones(9)].astype(np.float64)
+    found = kind.moment(moment)
+    assert (found.shape, found.dtype) == ((kind.columns + 1, kind.columns + 1), np.float32)
+    scale = 1e-5 * float(np.abs(moment).sum())
+    np.testing.assert_allclose(found, seen.T @ seen / 9, atol=scale)
+    table = adapter.Head(("a", "b"), floats(data, 2, kind.columns), floats(data, 2))
+    sizes = [
+        float(np.einsum("ci,ij,cj->", joined.astype(np.float64), of.astype(np.float64), joined.astype(np.float64)))
+        for joined, of in ((table.joined, found), (kind.expand(table).joined, moment))
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=1e-4, abs=scale * width * float(np.square(table.joined).sum()))
+
+
+@pytest.mark.parametrize("name", kinds.NAMES)
+def test_a_zero_table_expands_to_zero(name: str) -> None:
+    kind = kinds.make(name, WIDTH, 3, 5)
+    assert not kind.expand(adapter.zero(LABELS, kind.columns)).joined.any()
+
+
+@pytest.mark.parametrize("name", kinds.NAMES)
+def test_the_expanded_fit_answers_as_the_fit(name: str) -> None:
+    kind, problem = kinds.make(name, WIDTH, 3, 5), make(7)
+    table = kind.fit(problem)
+    base = problem.offsets(np.arange(50))
+    np.testing.assert_allclose(
+        adapter.logits(kind.expand(table), problem.features, base),
+        adapter.logits(table, kind.project(problem.features), base),
+        atol=1e-4,
+    )

@@ -1,6 +1,7 @@
 """What the state keeps, in what order, for how long, and how it says what is wrong."""
 
 import contextlib
+import hashlib
 import os
 import sqlite3
 import stat
@@ -147,12 +148,15 @@ def test_forgetting_leaves_no_byte_and_says_so(state: State) -> None:
     secrets = [example(n)._replace(text=f"SECRET {n} " * 40) for n in range(50)]
     keep = example(999)._replace(text="KEPT")
     state.write([*secrets, keep], [], {"label": 51}, 51)
-    state.spool(0, lambda n: b"SECRET update", b"SECRET marker")
+    # What an update left unsent tells of the examples as well.
+    unsent = {"memory": b"SECRET memory", "pending.memory": b"SECRET pending"}
+    state.spool(0, lambda n: b"SECRET update", b"SECRET marker", keep=lambda: unsent)
     state.forget([item.digest for item in secrets], {"label": 1}, "50 examples", now=12.5)
     files = b"".join(path.read_bytes() for path in state.folder.iterdir())
     assert b"SECRET" not in files
     assert b"KEPT" in files
     assert (state.examples(), state.spooled(), state.get("sent")) == ([keep], [], None)
+    assert (state.get("memory"), state.get("pending.memory")) == (None, None)
     assert state.events() == [(12.5, "forgotten", "50 examples")]
     assert (state.counts(), state.number("learned")) == ({"label": 1}, 51)
     assert state.spool(0, lambda n: b"m").sequence == 2, "sequence numbers go on"
@@ -258,17 +262,33 @@ def test_sequence_grows_and_the_newest_update_waits(state: State) -> None:
     assert [item.sequence for item in state.spooled()] == [2]
     again = reopened(state)
     assert again.dropped() == {"expired": 0, "superseded": 1, "bound": 0}
-    assert again.unspool(2)
-    assert not again.unspool(2)
+    assert again.unspool(named(b"1")) is None, "the superseded one is not there any more"
+    assert again.unspool(named(b"2")) == 2
+    assert again.unspool(named(b"2")) is None
     assert again.spool(1, lambda n: b"%d" % n).sequence == 3
     again.close()
+
+
+def named(message: bytes) -> bytes:
+    """How a receipt names a message: 16 bytes of its SHA-256."""
+    return hashlib.sha256(message).digest()[:16]
 
 
 def test_a_refused_update_is_made_anew(state: State) -> None:
     state.spool(0, lambda n: b"m", b"mark")
     assert state.get("sent") == b"mark"
-    state.unspool(1, admitted=False)
-    assert state.get("sent") is None
+    assert state.unspool(named(b"another"), admitted=False) is None
+    assert (state.get("sent"), len(state.spooled())) == (b"mark", 1), "a receipt for another message"
+    assert state.unspool(named(b"m"), admitted=False) == 1
+    assert (state.get("sent"), state.spooled()) == (None, [])
+
+
+def test_only_the_message_that_a_receipt_names_is_forgotten(state: State) -> None:
+    for number in range(1, 4):
+        state.spool(0, lambda n: b"update %d" % n, supersede=False)
+        assert state.number("sequence") == number
+    assert state.unspool(named(b"update 2")) == 2
+    assert [item.sequence for item in state.spooled()] == [1, 3]
 
 
 def test_the_spool_drops_the_expired_then_the_superseded_then_the_oldest(tmp_path: Path) -> None:

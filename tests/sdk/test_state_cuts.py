@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def dump(state: State) -> dict[str, Any]:
         "adapter": None if adapter is None else [adapter[0], adapter[1].hex()],
         "spool": [[s.sequence, s.base_version, s.message.hex(), str(s.expires)] for s in state.spooled(NOW)],
         "sent": (state.get("sent") or b"").hex(),
+        "kept": {key: (state.get(key) or b"").hex() for key in ("session", "memory", "pending.memory")},
         "dropped": state.dropped(),
         "numbers": [state.number(key) for key in ("learned", "sequence", "version", "highest", "age")],
         "unread": state.unread,
@@ -66,6 +68,10 @@ def dump(state: State) -> dict[str, Any]:
 Step = Callable[[State], State | None]
 
 
+def update(sequence: int, number: int) -> bytes:
+    return b"update %d of %d " % (sequence, number) * 200
+
+
 def steps(scale: int) -> list[Step]:
     """A life in short; `scale` says how much is learned in it."""
 
@@ -76,10 +82,16 @@ def steps(scale: int) -> list[Step]:
 
     def spool(number: int, lifetime: float = 1000.0) -> Step:
         def run(state: State) -> None:
-            version = state.number("version")
-            state.spool(version, lambda n: b"update %d of %d " % (n, number) * 200, b"mark %d" % number, NOW, lifetime)
+            version, mark = state.number("version"), b"mark %d" % number
+            keep = {"session": b"chain %d" % number, "pending.memory": b"memory %d " % number * 100}
+            state.spool(version, lambda n: update(n, number), mark, NOW, lifetime, keep=lambda: keep)
 
         return run
+
+    def told(sequence: int, number: int, admitted: bool = True) -> Step:
+        """The receipt for an update has come."""
+        digest = sha256(update(sequence, number)).digest()[:16]
+        return lambda state: state.unspool(digest, admitted) and None
 
     def adapter(version: int) -> Step:
         return lambda state: state.install_adapter(version, b"version %d " % version * 700)
@@ -97,8 +109,8 @@ def steps(scale: int) -> list[Step]:
     flushes = [learn(10 + n, 11 + n, range(n, n + 1)) for n in range(4 * scale)]
     return [
         learn(0, 10), spool(0), adapter(1), *flushes[: 2 * scale], learn(200, 206, size=5000), spool(1), again,
-        adapter(2), lambda state: state.unspool(2) and None, spool(2, 1.0), lambda state: state.spend(5, 70) and None,
-        lambda state: state.unspool(3, admitted=False) and None, *flushes[2 * scale :], spool(3), forget, again,
+        adapter(2), told(2, 1), spool(2, 1.0), lambda state: state.spend(5, 70) and None,
+        told(3, 2, admitted=False), *flushes[2 * scale :], spool(3), forget, again,
         lambda state: state.put("enrolment", b"file"), adapter(3), spool(4), replace, learn(300, 305), adapter(1),
         lambda state: state.journal("event", "detail", NOW) and None, spool(5), again, learn(305, 306),
     ]  # fmt: skip
@@ -326,7 +338,7 @@ def life(folder: str) -> None:
         state.write([example(number)], [example(number - KEPT).digest], {"label": number}, 1)
         state.spool(number, lambda n: b"update %d " % n * 100, b"mark %d" % number, NOW)
         if number % 2:
-            state.unspool(state.number("sequence"))
+            state.unspool(sha256(b"update %d " % state.number("sequence") * 100).digest()[:16])
         if state.number("version") <= number:
             state.install_adapter(number + 1, b"version %d " % (number + 1) * 100)
         print(number, flush=True)
