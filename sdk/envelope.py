@@ -26,7 +26,7 @@ SUITES: Final = {
     HYBRID: hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305),
 }
 SUITE_NAMES: Final = {X25519: "x25519", HYBRID: "mlkem768-x25519"}
-DIRECTIONS: Final = ("up", "offer", "join", "receipt", "adapter", "record", "announce")
+DIRECTIONS: Final = ("up", "offer", "join", "receipt", "adapter", "record")
 SealingPrivateKey = X25519PrivateKey | hpke.MLKEM768X25519PrivateKey
 SealingPublicKey = X25519PublicKey | hpke.MLKEM768X25519PublicKey
 _HALF_TAG: Final = 4

@@ -35,7 +35,6 @@ from cryptography.hazmat.primitives.serialization import (
 from tasuki.sdk import signing
 from tasuki.sdk.envelope import HYBRID, X25519, SealingPrivateKey
 from tasuki.sdk.errors import InputError, KeyInvalid
-from tasuki.sdk.sealing import sealing_public as sealing_public
 from tasuki.sdk.signing import EDDSA, ES256, Signer, Software, SoftwareKey
 
 PASSWORD_VARIABLE: Final = "TASUKI_KEY_PASSWORD"  # noqa: S105  its name, not a password

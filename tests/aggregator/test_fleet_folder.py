@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from tasuki.aggregator import certificates, fleet, gateway_keys, rotation
 from tasuki.aggregator.ledger import Ledger
-from tasuki.sdk import certificate_request, enrolment, envelope, fleet_record, keys
+from tasuki.sdk import certificate_request, enrolment, envelope, fleet_record, keys, sealing
 from tasuki.sdk.enrolment import Enrolment
 from tasuki.sdk.envelope import HYBRID, SUITES, X25519
 from tasuki.sdk.errors import InputError, KeyInvalid, Refusal, Refused, StateCorrupt, StateMismatch
@@ -104,7 +104,7 @@ def test_the_record_names_what_the_gateway_has(folder: Path) -> None:
     assert held.record.artifacts == (hashlib.sha256((folder / "artifact.tflite").read_bytes()).digest(),)
     assert (held.others, held.record.max_norm, held.record.adapter) == ((), fleet.Limits().max_norm, "head")
     for suite, raw in held.public.items():
-        sealed = SUITES[suite].encrypt(b"x", keys.sealing_public(suite, raw), info=b"")
+        sealed = SUITES[suite].encrypt(b"x", sealing.sealing_public(suite, raw), info=b"")
         assert SUITES[suite].decrypt(sealed, held.sealing[suite], info=b"") == b"x"
 
 
@@ -354,7 +354,7 @@ def opens(held: gateway_keys.GatewayKeys, public: object) -> bool:
     assert isinstance(public, dict)
     for suite, raw in public.items():
         context = envelope.Context("oak", "kitchen", "up", bytes(32), 1, 1, suite)
-        sealed = SUITES[suite].encrypt(b"x", keys.sealing_public(suite, raw), info=context.encode())
+        sealed = SUITES[suite].encrypt(b"x", sealing.sealing_public(suite, raw), info=context.encode())
         found = 0
         for ring in held.rings:
             try:

@@ -19,7 +19,7 @@ from protocol_kit import ARTIFACT, seed, signing
 from trust_kit import p256
 
 from tasuki.aggregator import fleet
-from tasuki.sdk import enrolment, keys, topics
+from tasuki.sdk import enrolment, keys, sealing, topics
 from tasuki.sdk.enrolment import Enrolment, Tls
 from tasuki.sdk.envelope import HYBRID, SUITES, X25519
 from tasuki.sdk.errors import InputError, KeyInvalid, Refused
@@ -56,7 +56,7 @@ def test_sealing_keys_survive_the_disk_and_the_wire(suite: int, tmp_path: Path) 
     keys.make_sealing(tmp_path)
     raw = keys.sealing_public_bytes(tmp_path)
     assert {name: len(data) for name, data in raw.items()} == {X25519: 32, HYBRID: 1184 + 32}
-    sealed = SUITES[suite].encrypt(b"secret", keys.sealing_public(suite, raw[suite]), info=b"x")
+    sealed = SUITES[suite].encrypt(b"secret", sealing.sealing_public(suite, raw[suite]), info=b"x")
     assert SUITES[suite].decrypt(sealed, keys.load_sealing(tmp_path)[suite], info=b"x") == b"secret"
 
 
@@ -95,7 +95,7 @@ def test_swapped_sealing_keys_are_named(tmp_path: Path) -> None:
 )
 def test_a_bad_public_key_is_named(suite: int, raw: bytes) -> None:
     with pytest.raises(KeyInvalid):
-        keys.sealing_public(suite, raw)
+        sealing.sealing_public(suite, raw)
 
 
 def test_nothing_half_written_is_left_under_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
