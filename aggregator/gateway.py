@@ -92,6 +92,8 @@ class Gateway:
                              topics.join(self._fleet, "+"), topics.status(self._fleet, "+"))  # fmt: skip
                     connection.subscribe(client, *kinds)
                     self._announce(client)
+                elif event.kind == "subscribed":
+                    self._tell({"event": "serving", "version": self._rules.current.version})
                 elif event.kind == "message":
                     self._receive(client, event)
                     connection.acknowledge(client, event)

@@ -122,6 +122,13 @@ class _Running:
         command = [sys.executable, "-m", "tasuki.sdk", "gateway", "run", str(folder), "--json", "--quorum", "1",
                    "--round-seconds", "60"]  # fmt: skip
         self.start("gateway", command)
+        # What is sent before it listens is lost, and sent again ten seconds later.
+        while True:
+            name, event = self._said.get(timeout=60)
+            if name == "gateway" and event is None:
+                raise RelayFailed(f"the gateway ended; see {self._folder / 'gateway.log'}")
+            if name == "gateway" and event is not None and event["event"] == "serving":
+                return
 
     def stop_gateway(self) -> list[dict[str, Any]]:
         child = self._children["gateway"]
