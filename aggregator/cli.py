@@ -4,6 +4,7 @@ import json
 import random
 import signal
 from contextlib import nullcontext
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -149,14 +150,21 @@ def status(folder: Path, as_json: bool) -> None:
     known = gateway_keys.load_record(folder, settings.fleet, root)[1] if root else None
     ledger = Ledger(folder / "ledger.db")
     try:
-        versions = ledger.versions()
+        versions, presence = ledger.versions(), ledger.presence()
         figures: dict[str, Any] = {
             "fleet": settings.fleet,
             "broker": f"{settings.host}:{settings.port}",
             "version": versions[-1].version if versions else 0,
             "versions": [version.figures() for version in versions],
             "devices": [
-                {"device": name, "updates": count, "sequence": highest} for name, count, highest in ledger.devices()
+                {
+                    "device": name,
+                    "updates": count,
+                    "sequence": highest,
+                    "online": presence.get(name, (None, None))[0],
+                    "since": presence.get(name, (None, None))[1],
+                }
+                for name, count, highest in ledger.devices()
             ],
             "refusals": ledger.refusals(),
             "revoked": [name for name, _, _ in ledger.devices() if ledger.revoked(name)],
@@ -172,7 +180,15 @@ def status(folder: Path, as_json: bool) -> None:
         note = f"kept the former: candidate {row['candidate']:.1%}" if row["kept"] else f"{row['devices']} devices"
         click.echo(f"  version {row['version']}: {row['accuracy']:.1%} on held-out texts ({note})")
     for row in figures["devices"]:
-        click.echo(f"  {row['device']}: {row['updates']} updates")
+        click.echo(f"  {row['device']}: {row['updates']} updates, {_presence(row['online'], row['since'])}")
+
+
+def _presence(online: bool | None, since: float | None) -> str:
+    """What the broker said of a device; it is not authenticated."""
+    if online is None or since is None:
+        return "never seen"
+    at = datetime.fromtimestamp(since, timezone.utc)
+    return f"{'online' if online else 'offline'} since {at:%Y-%m-%d %H:%M} UTC"
 
 
 def _tell(event: dict[str, Any], as_json: bool) -> None:
