@@ -42,7 +42,7 @@ DAY_SECONDS: Final = 24 * 3600
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that no claim of a device moves. `max_norm` is in logits (see `FleetTable.norm`)."""
+    """Bounds that no claim of a device moves. `max_norm` is in logits (see `compression.norm`)."""
 
     weight_cap: int = 64
     max_norm: float = 20.0

@@ -210,12 +210,10 @@ class Ledger:
     # --- what comes in parts --------------------------------------------------------------------------------
 
     def offer(self, device: str, sequence: int, message: bytes) -> None:
-        """Keep the signed offer of a device in place of an earlier one; the same again changes nothing."""
+        """Keep the signed offer of a device in place of an earlier one, and no part of that."""
         with self._transaction() as db:
-            row = db.execute("SELECT message FROM offers WHERE name=?", (device,)).fetchone()
-            if row != (message,):
-                _drop_offer(db, device, sequence)
-                db.execute("INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", (device, sequence, message))
+            _drop_offer(db, device, sequence)
+            db.execute("INSERT OR REPLACE INTO offers VALUES (?, ?, ?)", (device, sequence, message))
 
     def offered(self, device: str) -> tuple[int, bytes] | None:
         """Sequence and signed offer of the content that a device is sending."""

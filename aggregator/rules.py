@@ -104,8 +104,10 @@ class Rules:
         earlier = self.ledger.offered(sender)
         if earlier is not None and earlier[0] > outcome.sequence:
             return self._settle(replace(outcome, status=Refusal.TOO_OLD, offer=None), sender)
-        self.ledger.offer(sender, outcome.sequence, message)
         wanted = offer.read(cose.parse(message).payload)
+        # The same content again goes on where it was; ES256 signs it anew each time, so its offer has other bytes.
+        if earlier is None or (earlier[0], offer.read(cose.parse(earlier[1]).payload)) != (outcome.sequence, wanted):
+            self.ledger.offer(sender, outcome.sequence, message)
         missing = transfer.missing(wanted, self.ledger.parts(sender))
         if not missing:
             return self._whole(sender, wanted)

@@ -1,9 +1,12 @@
 """A table of float32 as few bytes (SPEC.md, "Compressed table"), and back.
 
-The table is brought into a basis, most of its coefficients are left out, the rest become whole levels of a scale
-(`tasuki.sdk.sparsity`, `tasuki.sdk.quantise`), and the levels are coded (`tasuki.sdk.entropy`). In the *whitened* basis
-(`tasuki.sdk.metric`) an error of a coefficient weighs what it changes in the logits of public text. One decoder reads
-the bytes of every setting.
+The table is brought into a basis. In the *whitened* one (`tasuki.sdk.metric`) an error of a coefficient weighs what it
+changes in the logits of public text. Then there are two ways, and one decoder that reads the bytes of both:
+
+- rows get as many bytes as they are worth, and their coefficients are looked up some at a time (`tasuki.sdk.lattice`):
+  what `auto` mostly takes, because it errs least and decodes in half the time;
+- or most coefficients are left out (`tasuki.sdk.sparsity`), the rest become whole levels of a scale
+  (`tasuki.sdk.quantise`), and the levels are coded (`tasuki.sdk.entropy`).
 """
 
 import math

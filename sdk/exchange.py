@@ -42,7 +42,10 @@ class Outward(Protocol):
 
 
 class Exchange:
-    """One sync's half of the conversation. `sign` gives the device's signer, `join` the message that asks to join."""
+    """One sync's half of the conversation.
+
+    `signer` signs the offer of what must go in parts; `join` is the message that asks to be taken in, None of a member.
+    """
 
     def __init__(
         self,

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from tasuki.sdk import adapter, kinds
 from tasuki.sdk.adapter import Floats, Head
 from tasuki.sdk.errors import Refusal, Refused
@@ -51,15 +49,6 @@ class FleetTable:
     def metric(self) -> Metric:
         """In which a change of the table is measured: the change of the logits of public text."""
         return Metric(self.moment)
-
-    @cached_property
-    def _root(self) -> Floats:
-        return self.metric.root.astype(np.float32)
-
-    def norm(self, delta: Head) -> float:
-        """The length of the table `delta` in the metric."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return float(np.linalg.norm(delta.joined @ self._root))
 
     def zero(self) -> Head:
         """The table that changes nothing."""

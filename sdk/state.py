@@ -166,6 +166,23 @@ class State:
         with self._reading() as db:
             return tables.number(db, key)
 
+    def count(self, more: Mapping[str, int]) -> None:
+        """Add to counters that only grow."""
+        with self._writing() as db:
+            for key, times in more.items():
+                tables.put_number(db, key, tables.number(db, key) + times)
+
+    def counted(self, prefix: str) -> dict[str, int]:
+        """The counters whose key begins with `prefix`, without it."""
+        with self._reading() as db:
+            keys = [key for (key,) in db.execute("SELECT key FROM meta WHERE key GLOB ?", (f"{prefix}*",)).fetchall()]
+            return {key.removeprefix(prefix): tables.number(db, key) for key in keys}
+
+    def remove(self, *keys: str) -> None:
+        """Forget the values kept under `keys`."""
+        with self._writing() as db:
+            db.executemany("DELETE FROM meta WHERE key=?", ((key,) for key in keys))
+
     def journal(self, event: str, detail: str, now: float | None = None) -> None:
         """Note what happened in the device's own log; the last 100 notes are kept."""
         with self._writing() as db:
@@ -318,8 +335,8 @@ class State:
         Room is made in this order: what is past its expiry goes; then what the new one supersedes: what never went out
         (`spend`), because a later update of the same device holds all that an earlier one held (not with `supersede`
         False); then, while the spool would be over its bytes, the oldest. Every drop is counted by its reason
-        (`dropped`). Sequence numbers only grow;
-        number, message and `marker` (kept as ``sent``) are kept together or not at all. `lifetime` in seconds.
+        (`dropped`). Sequence numbers only grow; number, message and `marker` (kept as ``sent``) are kept together or
+        not at all. `lifetime` in seconds.
         Raises StateUnwritable if the message alone is over the bound.
         """
         at = time.time() if now is None else now
@@ -374,23 +391,6 @@ class State:
                         db.execute("DELETE FROM meta WHERE key='sent'")
                     return item.sequence
         return None
-
-    def count(self, more: Mapping[str, int]) -> None:
-        """Add to counters that only grow."""
-        with self._writing() as db:
-            for key, times in more.items():
-                tables.put_number(db, key, tables.number(db, key) + times)
-
-    def counted(self, prefix: str) -> dict[str, int]:
-        """The counters whose key begins with `prefix`, without it."""
-        with self._reading() as db:
-            keys = [key for (key,) in db.execute("SELECT key FROM meta WHERE key GLOB ?", (f"{prefix}*",)).fetchall()]
-            return {key.removeprefix(prefix): tables.number(db, key) for key in keys}
-
-    def remove(self, *keys: str) -> None:
-        """Forget the values kept under `keys`."""
-        with self._writing() as db:
-            db.executemany("DELETE FROM meta WHERE key=?", ((key,) for key in keys))
 
     def dropped(self) -> dict[str, int]:
         """How many updates the spool dropped, by reason, since the state was made."""

@@ -58,5 +58,5 @@ def decode(data: bytes, table: FleetTable) -> Update:
             return Update(Head(table.labels, joined[:, :-1], joined[:, -1]), samples, norm, root)
         case {1: 1, 7: int(samples), **rest} if set(rest) == codec.KEYS and 0 < samples <= MAX_SAMPLES:
             delta = codec.unpack(rest, table)
-            return Update(delta, samples, table.norm(delta))
+            return Update(delta, samples, compression.norm(delta.joined, table.metric))
     raise Refused(Refusal.MALFORMED, "update")

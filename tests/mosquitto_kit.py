@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE = 20.0
@@ -46,3 +48,26 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def gateway_folder(work: Path, fleet_name: str, artifact: Path) -> Path:
+    """What `tasuki gateway init --tls` makes, in `work`: its settings are for a free port."""
+    from tasuki.aggregator import fleet
+
+    held_out = work / "texts.jsonl"
+    held_out.write_text('{"text": "turn on the light", "label": "light_on"}\n')
+    fleet.init(work / fleet_name, fleet_name, artifact, held_out, "127.0.0.1", free_port(), tls=True)
+    return work / fleet_name
+
+
+@contextmanager
+def plain_mosquitto(work: Path, *settings: str) -> Iterator[Mosquitto]:
+    """Mosquitto without TLS on a free port of the loopback, with these lines more in its settings."""
+    port, file = free_port(), work / "mosquitto.conf"
+    file.write_text("\n".join((f"listener {port} 127.0.0.1", "allow_anonymous true", *settings, "")))
+    broker = Mosquitto(file, port)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.end()

@@ -118,7 +118,7 @@ def test_gateway_init_enrol_status(tiny_artifact: Path, tmp_path: Path) -> None:
     done = run("device", "enrol", tiny_artifact, enrolment, "--state", tmp_path / "s", "--json")
     assert json.loads(done.stdout) == {"fleet": "lamps", "device": "attic", "broker": "127.0.0.1:1883"}
     status = json.loads(run("gateway", "status", gateway, "--json").stdout)
-    assert status["devices"] == [{"device": "attic", "updates": 0, "sequence": 0}]
+    assert status["devices"] == [{"device": "attic", "updates": 0, "sequence": 0, "online": None, "since": None}]
     assert (gateway / "mosquitto" / "acl").exists()
     for private in ("keys/signing.pem", "keys/sealing-x25519.pem", "tls/ca.key", "tls/broker.key"):
         assert (gateway / private).stat().st_mode & 0o777 == 0o600

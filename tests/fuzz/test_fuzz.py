@@ -13,8 +13,8 @@ from fuzz_targets import Targets
 from fuzz_updates import INPUT_BYTES, run
 from need import need
 
+from tasuki.aggregator import admission
 from tasuki.sdk import cbor, cose, fleet_record, transfer
-from tasuki.sdk.fleet_table import FleetTable
 
 # What a process may grow by once it is warm.
 _GROWTH_BYTES = 4 << 20
@@ -43,7 +43,7 @@ def test_ten_million_mutated_messages(tmp_path: Path) -> None:
     ("target", "module", "name", "fault"),
     [
         ("uplink", cose, "_verify", lambda *_: True),
-        ("uplink", FleetTable, "norm", lambda *_: 0.0),
+        ("uplink", admission, "ORDER", admission.ORDER[:-1]),  # the norm
         ("gateway", transfer, "check", lambda *_: None),
         ("records", fleet_record, "_forward", lambda *_: True),
         ("records", fleet_record, "_signed_by", lambda *_: True),

@@ -15,7 +15,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 from link_kit import PATIENCE, connected, peer, until
-from mosquitto_kit import Mosquitto, free_port
+from mosquitto_kit import Mosquitto, gateway_folder
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from protocol_kit import DEVICE, FLEET
 
@@ -57,11 +57,7 @@ OTHERS = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_artifact: Path) -> Path:
     """What `tasuki gateway init --tls` makes."""
-    made = tmp_path_factory.mktemp("gateway")
-    held_out = made / "texts.jsonl"
-    held_out.write_text('{"text": "turn on the light", "label": "light_on"}\n')
-    fleet.init(made / "oak", FLEET, tiny_artifact, held_out, "127.0.0.1", free_port(), tls=True)
-    return made / "oak"
+    return gateway_folder(tmp_path_factory.mktemp("gateway"), FLEET, tiny_artifact)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from link_kit import (
     spool,
     state_of,
 )
-from protocol_kit import DEVICE, FLEET, head, signing, table
+from protocol_kit import DEVICE, FLEET, head, plain_update, signing
 
 from tasuki.sdk import downlink, topics, transfer
 from tasuki.sdk.errors import Refusal
@@ -84,7 +84,7 @@ def victim(tmp_path: Path) -> Victim:
 
 
 def test_eavesdrop_what_travels_up_shows_nothing_of_the_table(victim: Victim) -> None:
-    plain = downlink.content(head(0), table())
+    plain = plain_update(head(0))
     message = spool(victim.state)
     victim.exchange.send(victim.out)
     assert victim.out.sent == [(topics.up(FLEET, DEVICE), message)]

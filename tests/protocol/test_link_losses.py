@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from link_kit import ScriptedGateway, lasting, spool, state_of, sync, until
-from mosquitto_kit import Mosquitto, free_port
+from mosquitto_kit import Mosquitto, plain_mosquitto
 from protocol_kit import FLEET
 
 from tasuki.sdk import link, topics
@@ -30,13 +30,8 @@ def state(tmp_path: Path) -> Iterator[State]:
 @pytest.fixture
 def forgetful(tmp_path: Path) -> Iterator[Mosquitto]:
     """Keeps two messages for a client that is away, and nothing over a restart."""
-    port = free_port()
-    file = tmp_path / "mosquitto.conf"
-    file.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 2\npersistence false\n")
-    broker = Mosquitto(file, port)
-    broker.start()
-    yield broker
-    broker.end()
+    with plain_mosquitto(tmp_path, "max_queued_messages 2", "persistence false") as broker:
+        yield broker
 
 
 def test_what_the_queue_drops_is_sent_again_and_counts_once(forgetful: Mosquitto, state: State) -> None:

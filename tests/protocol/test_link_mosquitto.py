@@ -31,7 +31,7 @@ from link_kit import (
     sync,
     until,
 )
-from mosquitto_kit import Mosquitto, free_port
+from mosquitto_kit import Mosquitto, free_port, gateway_folder, plain_mosquitto
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from protocol_kit import DEVICE, FLEET
 
@@ -56,25 +56,14 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Iterator[Mosquitto]:
-    port = free_port()
-    file = tmp_path / "mosquitto.conf"
-    file.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {tmp_path}/\n"
-    )
-    broker = Mosquitto(file, port)
-    broker.start()
-    yield broker
-    broker.end()
+    with plain_mosquitto(tmp_path, "persistence true", f"persistence_location {tmp_path}/") as broker:
+        yield broker
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_artifact: Path) -> Path:
     """What `tasuki gateway init --tls` makes."""
-    made = tmp_path_factory.mktemp("gateway")
-    held_out = made / "texts.jsonl"
-    held_out.write_text('{"text": "turn on the light", "label": "light_on"}\n')
-    fleet.init(made / "oak", FLEET, tiny_artifact, held_out, "127.0.0.1", free_port(), tls=True)
-    return made / "oak"
+    return gateway_folder(tmp_path_factory.mktemp("gateway"), FLEET, tiny_artifact)
 
 
 @pytest.fixture
@@ -167,6 +156,7 @@ def test_the_broker_forgets_an_update_whose_time_is_over(plain: Mosquitto, state
         messages.append(spool(state, number, now=now, lifetime=lifetime))
         with pytest.raises(SyncTimeout, match="without a receipt"):
             sync(state, plain.port, timeout=1.5, clock=lambda: now)
+        now += 2.0  # its time is over for the device, too: it does not send it again
     time.sleep(1.0)
     heard: list[bytes] = []
     back = mqtt.Client(CallbackAPIVersion.VERSION2, "away", protocol=MQTTProtocolVersion.MQTTv5)
