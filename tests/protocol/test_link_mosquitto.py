@@ -155,7 +155,7 @@ def test_the_broker_forgets_an_update_whose_time_is_over(plain: Mosquitto, state
     for number, lifetime in enumerate((1.0, 3600.0)):
         messages.append(spool(state, number, now=now, lifetime=lifetime))
         with pytest.raises(SyncTimeout, match="without a receipt"):
-            sync(state, plain.port, timeout=1.5, clock=lambda: now)
+            sync(state, plain.port, timeout=1.5, clock=lambda at=now: at)
         now += 2.0  # its time is over for the device, too: it does not send it again
     time.sleep(1.0)
     heard: list[bytes] = []
