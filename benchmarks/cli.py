@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tasuki.benchmarks import fidelity, protocol, relay, report, sdk
+from tasuki.benchmarks import budgets, fidelity, firmware, protocol, relay, report, sdk
 from tasuki.sdk.console import emit, progress_bars
 
 _out = click.option(
@@ -123,6 +123,39 @@ def bench_protocol(out: Path, quick: bool, as_json: bool, parts: tuple[str, ...]
     for head, found in figures["heads"].items():
         if "curve" in found:
             click.echo(f"plot of {head}: {found['curve']['plot']}")
+
+
+@bench.command("firmware")
+@_quick
+@_json
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Any full-int8 .tflite file or artifact instead of the seeded twins; repeatable.",
+)
+@click.option("--board", "chosen", multiple=True, type=click.Choice(firmware.BOARDS), help="Only this; repeatable.")
+@click.option("--record", is_flag=True, help="Make these figures the budgets of the tests.")
+def bench_firmware(quick: bool, as_json: bool, models: tuple[Path, ...], chosen: tuple[str, ...], record: bool) -> None:
+    """Instructions, memory and code of models as C on each emulated board, and their bits against TFLM's.
+
+    Example: tasuki bench firmware --json
+    """
+    if record and (quick or models or chosen):
+        raise click.UsageError("budgets are recorded from the full run alone: leave --quick, --model and --board out")
+    plan = firmware.QUICK if quick else firmware.Plan()
+    with progress_bars() as progress:
+        figures = firmware.run(replace(plan, models=models, boards=chosen or plan.boards), progress)
+    if record:
+        budgets.FILE.write_text(budgets.written(figures["boards"]), encoding="utf-8")
+        click.echo(f"recorded: {budgets.FILE}", err=True)
+    if as_json:
+        click.echo(json.dumps(figures, sort_keys=True))
+        return
+    for line in firmware.table(figures):
+        click.echo(line)
 
 
 def _run(plan: relay.Plan, out: Path, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
-from tasuki.converter import execute, pack
+from tasuki.converter import execute, pack, rounding_difference
 from tasuki.converter.compile import Compiled
 from tasuki.converter.graph import Floats, Graph
 from tasuki.converter.texts import Texts
@@ -121,6 +121,14 @@ def judge(made: Classifier, tests: Mapping[str, Texts]) -> dict[str, Any]:
     return found
 
 
+def _rounding(made: Classifier, public: Sequence[str]) -> dict[str, Any]:
+    """What a microcontroller's kernels and this machine's make of the same texts, for the tiers that run there."""
+    if not made.tier.startswith("mcu") or made.activations == "float":
+        return {}
+    ids = made.encode(public[: rounding_difference.TEXTS])
+    return {"rounding_difference": rounding_difference.of_classifier(made.compiled.model, ids)}
+
+
 def classifier(
     made: Classifier,
     public: Sequence[str],
@@ -174,7 +182,8 @@ def classifier(
             "logits": [1, labels],
         },
         "calibration": {**made.calibration, "held_out": len(held_out.texts),
-                        "held_out_labels": "given" if held_out.labels is not None else "by the float model"},
+                        "held_out_labels": "given" if held_out.labels is not None else "by the float model",
+                        **_rounding(made, public)},
         "origin": [dict(source) for source in made.origin],
         "notes": dict(made.notes),
         "accuracy": dict(accuracy),

@@ -8,7 +8,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
-from tasuki.converter import causal_manifest, pack
+from tasuki.converter import causal_manifest, pack, rounding_difference
 from tasuki.converter.causal_run import CausalRun
 from tasuki.converter.causal_texts import Windows
 from tasuki.converter.compile import Compiled
@@ -58,12 +58,20 @@ def packed(
         **({"stop": sorted(set(made.stop))} if made.stop else {}),
         "temperature": temperature,
         "conformal": thresholds,
-        "calibration": dict(made.calibration),
+        "calibration": {**made.calibration, **_rounding(made, validation)},
         "origin": [dict(source) for source in made.origin],
         "accuracy": dict(accuracy),
         "notes": dict(made.notes),
     }
     return pack.pack(made.compiled.model, {TOKENIZER_JSON: made.tokenizer}, about, key)
+
+
+def _rounding(made: CausalModel, windows: Windows) -> dict[str, Any]:
+    """What a microcontroller's kernels and this machine's make of the same text, for the tiers that run there."""
+    if not made.tier.startswith("mcu") or made.activations == "float":
+        return {}
+    compiled = made.compiled
+    return {"rounding_difference": rounding_difference.of_causal(compiled.model, compiled.outputs, windows)}
 
 
 def sureness(model: bytes, validation: Windows) -> tuple[float, list[list[float]]]:

@@ -34,6 +34,13 @@
     │   ├── HeadMismatch          labels and classifier head that do not belong together, or no head at all
     │   ├── TextsInvalid          a file of texts that can't be used
     │   └── BudgetTooSmall        no student of the tables fits
+    ├── FirmwareError             a model that can't become firmware, or a board that can't be used
+    │   ├── ModelCorrupt          a flatbuffer that is truncated or contradicts itself
+    │   ├── ModelUnsupported      an operator, type or shape that the compiler doesn't have
+    │   ├── ModelTooLarge         more flash or memory than the board has
+    │   ├── ToolMissing           a compiler, emulator or programmer that is not installed
+    │   ├── BuildFailed           the compiler or linker gave up
+    │   └── BoardSilent           the board does not answer, or not as it should
     ├── MissingExtra              this room's packages are not installed
     └── NotAvailable              not in this version
 
@@ -256,6 +263,42 @@ class TextsInvalid(ConversionError):
 
 class BudgetTooSmall(ConversionError):
     """No student fits the flash and working memory that there are; the message names the smallest one's needs."""
+
+
+class FirmwareError(TasukiError):
+    """A model can't become firmware, or a board can't be used."""
+
+    exit_code = 65
+
+
+class ModelCorrupt(FirmwareError):
+    """The flatbuffer is truncated or contradicts itself."""
+
+
+class ModelUnsupported(FirmwareError):
+    """An operator, type or shape that the compiler doesn't have; the message names it, its tensor and what would do."""
+
+
+class ModelTooLarge(FirmwareError):
+    """The model takes more flash or memory than the board has; the message says by how much, and what takes most."""
+
+
+class ToolMissing(FirmwareError):
+    """A compiler, emulator or programmer is not installed; the message says how to install it."""
+
+    exit_code = 69
+
+
+class BuildFailed(FirmwareError):
+    """The C compiler or the linker gave up; the message has its first complaint."""
+
+    exit_code = 70
+
+
+class BoardSilent(FirmwareError):
+    """The board, or the emulator, does not answer, or not as it should."""
+
+    exit_code = 69
 
 
 class MissingExtra(TasukiError):

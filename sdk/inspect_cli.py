@@ -17,7 +17,7 @@ _SECTIONS = {
               "logits", "last_layer", "shapes", "operators", "cache"),
     "answers": ("labels", "adapter_kinds", "low_rank", "temperature", "conformal"),
 }  # fmt: skip
-_OWN = ("accuracy", "calibration", "origin", "notes", "parts")
+_OWN = ("accuracy", "calibration", "rounding_difference", "origin", "notes", "parts")
 
 
 @click.command()
@@ -61,7 +61,21 @@ def _figures(parts: Artifact) -> dict[str, Any]:
 def _sections(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for heading, names in _SECTIONS.items():
         yield heading, {name: figures[name] for name in names if figures.get(name) is not None}
-    yield from ((name, figures[name]) for name in _OWN if figures.get(name))
+    own = {**figures, "rounding_difference": _difference(figures)}
+    own["calibration"] = {k: v for k, v in figures["calibration"].items() if k != "rounding_difference"}
+    for name in _OWN:
+        if own.get(name):
+            yield name.replace("_", " "), own[name]
+
+
+def _difference(figures: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How many steps lie between the kernels that may run the model, for the tiers of microcontrollers."""
+    found = figures["calibration"].get("rounding_difference")
+    if isinstance(found, Mapping) and found:
+        return found
+    if figures["tier"].startswith("mcu") and figures["activations"] != "float":
+        return {"not recorded": "convert again to have it measured"}
+    return {}
 
 
 def _lines(value: Any) -> Iterator[str]:

@@ -40,8 +40,10 @@ def test_help_has_an_example(path: tuple[str, ...], command: click.Command) -> N
 
 def test_every_command_of_the_issue_is_there() -> None:
     paths = {" ".join(path[1:]) for path, _ in COMMANDS}
-    for name in ("demo", "distil", "convert", "inspect", "bench relay", "firmware build"):
+    for name in ("demo", "distil", "convert", "inspect", "bench relay"):
         assert name in paths
+    for name in ("boards", "build", "run", "flash", "export"):
+        assert f"firmware {name}" in paths
     for name in [
         "predict",
         "explain",
@@ -62,7 +64,7 @@ def test_every_command_of_the_issue_is_there() -> None:
 
 
 def test_commands_that_print_figures_have_json() -> None:
-    silent = {"firmware build"}
+    silent = {"firmware flash", "firmware export"}
     for path, command in COMMANDS:
         if not isinstance(command, click.Group) and " ".join(path[1:]) not in silent:
             options = {option for parameter in command.params for option in parameter.opts}
@@ -144,7 +146,8 @@ def bad_inputs(artifact: Path, folder: Path) -> Iterator[tuple[str, tuple[str | 
     yield "no hex", ("gateway", "enrol", folder / "gateway", "a", "--key", "xyz"), errors.KeyInvalid
     yield "bad name", ("gateway", "enrol", folder / "gateway", "A/+", "--key", "00" * 32), errors.InputError
     yield "bad broker", ("gateway", "run", folder / "gateway", "--broker", "nowhere"), errors.InputError
-    yield "firmware", ("firmware", "build", artifact), errors.NotAvailable
+    yield "firmware of a truncated artifact", ("firmware", "build", truncated), errors.ArtifactCorrupt
+    yield "firmware of something else", ("firmware", "run", foreign), errors.ModelCorrupt
 
 
 def test_each_bad_input_has_its_exit_code_and_one_line(tiny_artifact: Path, tmp_path: Path) -> None:

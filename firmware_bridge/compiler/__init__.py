@@ -1,0 +1,1 @@
+"""A `.tflite` becomes a plan of kernel calls: read, check, lower and fuse, plan the memory."""

@@ -1,0 +1,1 @@
+"""What every operator computes, to the bit: where tables, golden vectors and folded constants come from."""

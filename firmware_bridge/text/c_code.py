@@ -1,0 +1,67 @@
+"""Values as C: strings, tables, and the templates that they go into."""
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+_TEMPLATES: Final = Path(__file__).parents[1] / "templates" / "text"
+_LINE: Final = 112
+
+
+def render(template: str, **values: Any) -> bytes:
+    """The file that `templates/text/{template}.j2` gives."""
+    return _environment().get_template(f"{template}.j2").render(**values).encode("ascii")
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), undefined=jinja2.StrictUndefined, autoescape=False,  # noqa: S701  C
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    made.filters |= {
+        "string": string, "floats": floats, "integers": integers, "number": number, "arguments": arguments,
+    }  # fmt: skip
+    return made
+
+
+def string(text: str) -> str:
+    """A string literal of the UTF-8 of `text`; what is not plain ASCII is octal, whose length can't be mistaken."""
+    plain = {byte: chr(byte) for byte in range(32, 127) if chr(byte) not in '"\\?'}
+    return '"' + "".join(plain.get(byte, f"\\{byte:03o}") for byte in text.encode()) + '"'
+
+
+def number(value: float) -> str:
+    """A float32 constant, exactly: the shortest decimal that is it."""
+    text = str(np.float32(value))
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
+def floats(values: NDArray[np.float32]) -> str:
+    """Lines of constants for the inside of an initialiser."""
+    return _lines(number(float(value)) for value in values.reshape(-1))
+
+
+def integers(values: Iterable[int]) -> str:
+    """Lines of integers for the inside of an initialiser."""
+    return _lines(map(str, values))
+
+
+def arguments(words: Iterable[str], indent: int) -> str:
+    """The arguments of a call, on as many lines as they take; the first goes on where the call begins."""
+    return _lines(words, indent).strip().removesuffix(",")
+
+
+def _lines(words: Iterable[str], indent: int = 4) -> str:
+    lines, line = [], ""
+    for word in words:
+        if line and len(line) + len(word) > _LINE:
+            lines.append(line)
+            line = ""
+        line += f" {word}," if line else f"{' ' * indent}{word},"
+    return "\n".join([*lines, line] if line else lines)
