@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests run side by side in this many processes.
+JOBS ?= 2
 ROOMS := tasuki.sdk tasuki.converter tasuki.aggregator tasuki.firmware_bridge tasuki.benchmarks
 
 .PHONY: demo test test-mosquitto test-boards board-aarch64 board-cortex-m lint lint-python lint-c check-all docs clean
@@ -30,13 +32,13 @@ demo: $(VENV)/demo.stamp  ## teacher to student to fleet and back; prints the pa
 	$(BIN)/tasuki demo
 
 test: $(VENV)/dev.stamp  ## the tests that need nothing but Python and a C compiler for this machine
-	$(BIN)/python -m pytest -m "not slow and not mosquitto and not boards"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not mosquitto and not boards"
 
 test-mosquitto: $(VENV)/dev.stamp  ## the tests against Debian's Mosquitto (apt-get install mosquitto)
 	$(BIN)/python -m pytest -m "mosquitto and not slow"
 
 test-boards: board-cortex-m $(VENV)/dev.stamp  ## the tests on emulated Cortex-M boards; installs compiler and emulator as root
-	$(BIN)/python -m pytest -m "boards and not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "boards and not slow"
 
 board-cortex-m:  ## the Arm compiler, the emulator and the C linters
 	tests/board/cortex_m.sh

@@ -125,7 +125,7 @@ def reference(model: bytes, inputs: Sequence[Arrays], outputs: int) -> list[list
 
 
 def interpreter_arena(model: bytes) -> dict[str, Any]:
-    """`tflm_arena_bytes`: the least working memory that TensorFlow Lite Micro's interpreter starts with on this machine.
+    """`tflm_arena_bytes`: the least working memory that TensorFlow Lite Micro's interpreter starts with on this host.
 
     Its pointers have eight bytes here and its kernels are the reference ones; weights are not in it, nor is the stack.
     """

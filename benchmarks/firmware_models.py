@@ -68,7 +68,6 @@ def layernorm_gains(seed: int = 0, shape: Shape = REFERENCE) -> bytes:
 
 
 def _layernorm(net: "_Net", gain: Real) -> bytes:
-    shape = net.shape
     epsilon = net.constant(np.array(1e-5))
     gains = net.constant(gain.reshape(1, 1, -1))
     last = net.ints(-1)

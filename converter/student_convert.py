@@ -22,7 +22,7 @@ def classifier(trained: Student, progress: Progress, options: Options = Options(
     """The student in integers, calibrated on the first texts that it learned from. Raises ConversionError."""
     graph = student.lower(trained.shape, trained.weights, trained.depths)
     if trained.tier.startswith("mcu"):
-        check_micro({"classify": graph})
+        check_micro({"classify": graph}, options)
     texts = trained.learned.texts[:CALIBRATED]
     ids = np.stack([trained.tokenizer.encode(text) for text in texts])
     made = compile_graphs(

@@ -97,7 +97,14 @@ def _own(folder: Path) -> Board:
         core, flags = said["core"], tuple(said["flags"].split())
     except (OSError, UnicodeDecodeError, configparser.Error, KeyError, ValueError) as error:
         raise InputError(f"{folder / _FILE}: {' '.join(str(error).split())}; see `boards.py` for an example") from None
-    missing = [file for file in ("port.c", "link.ld") if not (folder / file).is_file()]
-    if missing or not flags or min(flash, ram, hertz) <= 0:
-        raise InputError(f"{folder}: {missing[0] + ' is missing' if missing else 'flags or sizes are empty'}")
+    for file in ("port.c", "link.ld"):
+        if not (folder / file).is_file():
+            raise InputError(f"{folder / file} is missing: a board has {_FILE}, port.c and link.ld")
+    if not flags or hertz <= 0 or not (_is_memory(flash_at, flash) and _is_memory(ram_at, ram)):
+        raise InputError(f"{folder / _FILE}: flags, a clock, and flash and memory within 4 GiB are wanted")
     return Board(folder.name, core, flags, flash, ram, flash_at, ram_at, hertz, folder=folder)
+
+
+def _is_memory(at: int, size: int) -> bool:
+    """Whether a 32-bit core can have `size` bytes from the address `at` on."""
+    return at >= 0 and 0 < size <= 2**32 - at

@@ -30,6 +30,13 @@ _board = click.option(
 )  # fmt: skip
 
 
+def _seconds(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    """A day at most; a comparison also refuses what is no number."""
+    if not 0 < value <= 86_400:
+        raise click.BadParameter("it is more than 0 and at most 86400 seconds")
+    return value
+
+
 def _model(command: Callable[..., None]) -> Callable[..., None]:
     """The artifact and how it becomes C."""
     for option in reversed(_MODEL):
@@ -122,8 +129,12 @@ def build_(
 @_model
 @_board
 @click.option("--text", "asked", multiple=True, metavar="TEXT", help="Say this on the serial line; repeatable.")
-@click.option("--seed", default=0, show_default=True, help="Of the inputs that a bare model gets.")
-@click.option("--timeout", default=120.0, show_default=True, metavar="SECONDS", help="For each answer.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs that a bare model gets."
+)
+@click.option(
+    "--timeout", default=120.0, show_default=True, metavar="SECONDS", callback=_seconds, help="For each answer."
+)
 @json_option
 def run(
     artifact: Path, board: str, asked: tuple[str, ...], seed: int, timeout: float, as_json: bool, **model: Any

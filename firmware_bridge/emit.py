@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
+import jinja2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasuki.firmware_bridge import c_form, naming, selftest_form
 from tasuki.firmware_bridge.c_form import Call, Function, Parameter, Unit
 from tasuki.firmware_bridge.compiler.ir import Graph
 from tasuki.firmware_bridge.compiler.program import Plan, Program
 from tasuki.firmware_bridge.selftest_form import Case
+from tasuki.firmware_bridge.templating import environment
 from tasuki.firmware_bridge.vectors import Vector
 
 _WIDTH: Final = 120
@@ -60,21 +61,21 @@ def write(model: Model) -> Emitted:
     sizes = {kind: sum(a.data.nbytes for a in unit.arrays if a.model is kind) for kind in (True, False)}
     ordered = sorted(unit.arrays, key=lambda a: (-a.data.nbytes, a.name))[:_LARGEST]
     largest = tuple((a.comment, a.data.nbytes) for a in ordered)
-    environment = _environment()
+    templates = _templates()
     words = {
         "name": model.name, "title": naming.comment(model.title), "functions": unit.functions, "arrays": unit.arrays,
         "structs": unit.structs, "arena": unit.arena,
     }  # fmt: skip
     made = {
-        f"{model.name}.h": environment.get_template("model.h.j2").render(
+        f"{model.name}.h": templates.get_template("model.h.j2").render(
             words, rounding=f"TSK_ROUNDING_{model.rounding}".upper()
         ),
-        f"{model.name}.c": environment.get_template("model.c.j2").render(words),
-        f"{model.name}_selftest.c": environment.get_template("model_selftest.c.j2").render(
+        f"{model.name}.c": templates.get_template("model.c.j2").render(words),
+        f"{model.name}_selftest.c": templates.get_template("model_selftest.c.j2").render(
             selftest_form.form(unit.functions, model.vectors), name=model.name, title=words["title"]
         ),
-        "Makefile": environment.get_template("Makefile.j2").render(name=model.name),
-        "README.md": environment.get_template("README.md.j2").render(_readme(model, unit, sizes, largest)),
+        "Makefile": templates.get_template("Makefile.j2").render(name=model.name),
+        "README.md": templates.get_template("README.md.j2").render(_readme(model, unit, sizes, largest)),
     }
     files = {name: text.encode("ascii") for name, text in made.items()}
     return Emitted(files, unit.functions, sizes[True], sizes[False], largest)
@@ -95,16 +96,13 @@ def _readme(model: Model, unit: Unit, sizes: Mapping[bool, int], largest: Sequen
     }  # fmt: skip
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("tasuki.firmware_bridge"), undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,  # noqa: S701 (C, not HTML)
-    )  # fmt: skip
-    environment.filters.update(
+def _templates() -> jinja2.Environment:
+    found = environment()
+    found.filters.update(
         lines=c_form.lines, exact=c_form.exact, grid=_grid, prototype=prototype, call=_call, refusal=_refusal,
         vector=_vector, example=_example,
     )  # fmt: skip
-    return environment
+    return found
 
 
 def _grid(parameter: Parameter) -> str:

@@ -14,10 +14,10 @@ from tasuki.firmware_bridge import naming
 from tasuki.firmware_bridge.build import Generated
 from tasuki.firmware_bridge.ecosystems import Ecosystem, get
 from tasuki.firmware_bridge.folder import runtime_files
+from tasuki.firmware_bridge.templating import TEMPLATES, environment
 from tasuki.firmware_bridge.toolchain import C_FLAGS, find, run
 
-_TEMPLATES: Final = Path(__file__).parent / "templates" / "export"
-_STUBS: Final = _TEMPLATES / "stubs"
+_STUBS: Final = TEMPLATES / "export" / "stubs"
 _JOBS: Final = 2
 _CXX_FLAGS: Final = ("-std=gnu++11", "-O2", "-Wall", "-Wextra", "-Werror", "-x", "c++")
 
@@ -37,11 +37,11 @@ def export(generated: Generated, layout: str, out: Path, compiled: bool = True) 
     ecosystem = get(layout)
     files = _library(generated, ecosystem)
     words = _words(generated, ecosystem, files)
-    environment = _environment(layout)
+    templates = environment(f"export/{layout}", "export")
     for path, template in ecosystem.files.items():
-        files[path] = _printed(environment, f"{template}.j2", words)
+        files[path] = _printed(templates, f"{template}.j2", words)
     said = _compile(files, layout, ecosystem) if compiled else "It was not compiled."
-    files["README.md"] = _printed(environment, "README.md.j2", {**words, "compiled": said})
+    files["README.md"] = _printed(templates, "README.md.j2", {**words, "compiled": said})
     folders.place(files, out)
     return said
 
@@ -77,15 +77,8 @@ def _words(generated: Generated, ecosystem: Ecosystem, files: Mapping[str, bytes
     }  # fmt: skip
 
 
-def _environment(layout: str) -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([_TEMPLATES / layout, _TEMPLATES]), undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,  # noqa: S701  not HTML
-    )  # fmt: skip
-
-
-def _printed(environment: jinja2.Environment, template: str, words: Mapping[str, Any]) -> bytes:
-    return environment.get_template(template).render(words).encode("ascii")
+def _printed(templates: jinja2.Environment, template: str, words: Mapping[str, Any]) -> bytes:
+    return templates.get_template(template).render(words).encode("ascii")
 
 
 def _compile(files: Mapping[str, bytes], layout: str, ecosystem: Ecosystem) -> str:

@@ -21,7 +21,7 @@ def image_in(path: Path) -> Path:
     """The image: `path` itself, or the one in the folder `image` of what `tasuki firmware build` wrote.
 
     Raises:
-        InputError: There is no image, or more than one.
+        InputError: There is no image, more than one, or it can't be read.
         BuildFailed: It is no image for a 32-bit core.
     """
     if path.is_dir():
@@ -31,7 +31,10 @@ def image_in(path: Path) -> Path:
         path = found[0]
     if not path.is_file():
         raise InputError(f"{path}: no such image")
-    elf.read(path)
+    try:
+        elf.read(path)
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}") from None
     return path
 
 
@@ -69,5 +72,7 @@ def run(words: Sequence[str]) -> None:
         )
     except subprocess.TimeoutExpired:
         raise BoardSilent(f"{words[0]} did not end in {SECONDS} s: is the board on?") from None
+    except OSError as error:
+        raise BoardSilent(f"{words[0]} does not start: {error.strerror}") from None
     if done.returncode != 0:
         raise BoardSilent(f"{words[0]} could not write the board: {complaint(done.stderr or done.stdout)}")

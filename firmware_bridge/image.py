@@ -11,10 +11,10 @@ from typing import Final
 
 from tasuki.firmware_bridge import elf, stack
 from tasuki.firmware_bridge.boards import PORTS, Board
+from tasuki.firmware_bridge.header import RUNTIME
 from tasuki.firmware_bridge.toolchain import C_FLAGS, STACK_FLAGS, compiler, run
 from tasuki.sdk.errors import BuildFailed, ModelTooLarge
 
-RUNTIME: Final = Path(__file__).parent / "runtime"
 _JOBS: Final = 2
 _OVERFLOW: Final = re.compile(r"region `(\w+)' overflowed by (\d+) bytes")
 
@@ -36,7 +36,6 @@ def link(
     *,
     include: Sequence[Path] = (),
     defines: Mapping[str, int | str] = MappingProxyType({}),
-    optimise: str = "-O2",
     objects: Sequence[Path] = (),
 ) -> Image:
     """Compile `sources` with the board's port and start-up, and link the image `out` with `objects` (`compile_all`).
@@ -54,7 +53,7 @@ def link(
     if not board.is_host:
         files += sorted((PORTS / "common").glob("*.c"))
     with tempfile.TemporaryDirectory(prefix="tasuki-") as folder:
-        compiled = compile_all(board, files, Path(folder), include=include, defines=defines, optimise=optimise)
+        compiled = compile_all(board, files, Path(folder), include=include, defines=defines)
         linking: list[str | Path] = [*compiler(board), *compiled, *objects, "-Wl,--gc-sections", "-o", out]
         if board.is_host:
             run([*linking, "-lm"], "link")
@@ -78,7 +77,6 @@ def compile_all(
     *,
     include: Sequence[Path] = (),
     defines: Mapping[str, int | str] = MappingProxyType({}),
-    optimise: str = "-O2",
 ) -> list[Path]:
     """The objects of `sources`, in `folder`, with the call graph of each beside it where GCC writes one.
 
@@ -86,7 +84,7 @@ def compile_all(
         ToolMissing, BuildFailed: See `link`.
     """
     command = [
-        *compiler(board), *C_FLAGS, optimise, *(() if board.is_host else STACK_FLAGS),
+        *compiler(board), *C_FLAGS, *(() if board.is_host else STACK_FLAGS),
         *(f"-D{name}={value}" for name, value in defines.items()),
         *(f"-I{path}" for path in (*include, RUNTIME / "include", RUNTIME / "src", PORTS, PORTS / "common")),
     ]  # fmt: skip

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,11 +19,11 @@ from tasuki.firmware_bridge.build import Generated
 from tasuki.firmware_bridge.compiler.program import Port
 from tasuki.firmware_bridge.folder import runtime_files
 from tasuki.firmware_bridge.image import Image
+from tasuki.firmware_bridge.templating import environment
 from tasuki.sdk.errors import BoardSilent
 
 Arrays = Sequence[NDArray[Any]]
 PATIENCE: Final = 120.0
-_TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +42,7 @@ class Run:
 def application(generated: Generated, board: Board) -> bytes:
     """``main.c`` that runs the model on what comes over the serial line; `templates/measure.c.j2` has the protocol."""
     function = generated.functions[0]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), undefined=jinja2.StrictUndefined, autoescape=False,  # noqa: S701  C
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    text = environment.get_template("measure.c.j2").render(
+    text = environment().get_template("measure.c.j2").render(
         name=generated.name, arena=generated.arena_bytes, hertz=board.hertz, inputs=function.inputs,
         outputs=function.outputs, ins=[f"in_{place}" for place in range(len(function.inputs))],
         outs=[f"out_{place}" for place in range(len(function.outputs))],

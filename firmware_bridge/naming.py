@@ -21,14 +21,22 @@ _RESERVED: Final = frozenset(
     int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t intptr_t uintptr_t size_t ptrdiff_t
     """.split()  # noqa: SIM905
 )
+# The model's header is `<name>.h`: system headers that would be shadowed, and files that Windows can't have.
+_HEADERS: Final = frozenset(
+    """
+    assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic
+    stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype
+    alloca endian features malloc memory newlib poll reent sched strings unistd aux con nul prn
+    """.split()  # noqa: SIM905
+)
 
 
 def build_name(name: str) -> str:
     """`name` itself if it can be part of C names. Raises FirmwareError."""
-    if not _BUILD_NAME.fullmatch(name) or name.startswith("tsk") or name in _RESERVED:
+    if not _BUILD_NAME.fullmatch(name) or name.startswith("tsk") or name in _RESERVED | _HEADERS:
         raise FirmwareError(
             f"{name!r} can't be a model's name in C: use up to 24 of a-z, 0-9 and _, beginning with a letter, "
-            "no word of C, and not tsk…"
+            "no word or header of C, and not tsk…"
         )
     return name
 

@@ -8,6 +8,7 @@ import os
 import selectors
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,16 +18,16 @@ from tasuki.firmware_bridge.boards import Board
 from tasuki.firmware_bridge.toolchain import find
 from tasuki.sdk.errors import BoardSilent, InputError
 
-# One emulated instruction takes this many nanoseconds of emulated time.
-NANOSECONDS: Final = 1
 _CHUNK: Final = 65536
 _LAST: Final = 80
+# Bytes that wait to be read; no model has so large outputs.
+_MOST: Final = 1 << 28
 # Seconds that a process has to end after its line did.
 _ENDING: Final = 0.5
 
 
 class Line:
-    """The serial line of a running image. A read that gets nothing in `timeout` seconds raises `BoardSilent`."""
+    """The serial line of a running image. A read that is not over in `timeout` seconds raises `BoardSilent`."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", name: str, timeout: float) -> None:
         if process.stdin is None or process.stdout is None or process.stderr is None:
@@ -44,12 +45,13 @@ class Line:
         Raises:
             BoardSilent: It takes nothing more in time, or ended.
         """
-        rest = memoryview(data)
+        rest, ends = memoryview(data), time.monotonic() + self._timeout
         with selectors.DefaultSelector() as ready:
             ready.register(self._in, selectors.EVENT_WRITE)
             ready.register(self._out, selectors.EVENT_READ)
             while rest:
-                events = {key.fd for key, _ in ready.select(self._timeout)}
+                left = ends - time.monotonic()
+                events = {key.fd for key, _ in ready.select(left)} if left > 0 else set()
                 if not events:
                     raise self._silence("takes no input")
                 if self._out in events:
@@ -57,6 +59,7 @@ class Line:
                 if self._in in events:
                     try:
                         rest = rest[os.write(self._in, rest) :]
+                        ends = time.monotonic() + self._timeout
                     except BrokenPipeError:
                         raise self._end() from None
 
@@ -66,8 +69,9 @@ class Line:
         Raises:
             BoardSilent: Fewer came in time, or it ended.
         """
+        ends = time.monotonic() + self._timeout
         while len(self._held) < size:
-            self._wait()
+            self._wait(ends)
         return self._pop(size)
 
     def read_line(self) -> str:
@@ -76,8 +80,9 @@ class Line:
         Raises:
             BoardSilent: No whole line came in time, or it ended.
         """
+        ends = time.monotonic() + self._timeout
         while b"\n" not in self._held:
-            self._wait()
+            self._wait(ends)
         return self._pop(self._held.index(b"\n") + 1).decode("utf-8", "replace").rstrip("\r\n")
 
     def _pop(self, size: int) -> bytes:
@@ -86,11 +91,13 @@ class Line:
         self._last = taken[-_LAST:]
         return taken
 
-    def _wait(self) -> None:
+    def _wait(self, ends: float) -> None:
+        left = ends - time.monotonic()
         with selectors.DefaultSelector() as ready:
             ready.register(self._out, selectors.EVENT_READ)
-            if not ready.select(self._timeout):
-                raise self._silence(f"said nothing for {self._timeout:g} s")
+            if left <= 0 or not ready.select(left):
+                what = "did not come to an end in" if self._held else "said nothing for"
+                raise self._silence(f"{what} {self._timeout:g} s")
         self._take()
 
     def _take(self) -> None:
@@ -98,6 +105,8 @@ class Line:
         if not got:
             raise self._end()
         self._held += got
+        if len(self._held) > _MOST:
+            raise self._silence(f"says more than {_MOST:,} bytes that nobody asked for")
 
     def _silence(self, what: str) -> BoardSilent:
         last = (bytes(self._held) or self._last)[-_LAST:].decode("utf-8", "replace")
@@ -112,20 +121,20 @@ class Line:
         return self._silence(f"ended ({words[0]})" if words else "ended")
 
 
-def command(board: Board, image: Path) -> list[str]:
-    """What starts the image.
+def emulator(board: Board) -> list[str]:
+    """The beginning of the command that starts an image; nothing on the host, whose image is a program.
 
     Raises:
         InputError: The board has no emulator.
         ToolMissing: The emulator is not installed.
     """
     if board.is_host:
-        return [str(image.resolve())]
+        return []
     if board.machine is None:
         raise InputError(f"{board.name} has no emulator: build for it, then `tasuki firmware flash`")
     return [
         find("qemu-system-arm"), "-M", board.machine, "-display", "none", "-monitor", "none", "-icount", "shift=0",
-        "-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line", "-kernel", str(image),
+        "-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line", "-kernel",
     ]  # fmt: skip
 
 
@@ -134,13 +143,14 @@ def running(board: Board, image: Path, timeout: float = 30.0) -> Iterator[Line]:
     """Start the image and give its serial line; it is killed at the end. `timeout` is for each read, in seconds.
 
     Raises:
-        InputError, ToolMissing: See `command`.
+        InputError, ToolMissing: See `emulator`.
         BoardSilent: It does not start.
     """
     with tempfile.TemporaryDirectory(prefix="tasuki-") as folder:
         try:
             process = subprocess.Popen(
-                command(board, image), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                [*emulator(board), image.resolve()],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 env={**os.environ, "TASUKI_STORAGE": os.environ.get("TASUKI_STORAGE", f"{folder}/storage.bin")},
             )  # fmt: skip
         except OSError as error:

@@ -13,7 +13,7 @@ from tasuki.firmware_bridge.boards import Board
 from tasuki.firmware_bridge.build import Generated
 from tasuki.firmware_bridge.text import serial
 from tasuki.firmware_bridge.text.serial import Answer, Labelled, Written
-from tasuki.sdk.errors import BoardSilent, WrongTask
+from tasuki.sdk.errors import WrongTask
 
 # Values of an output that are printed.
 _SHOWN = 8
@@ -38,10 +38,12 @@ def run(generated: Generated, board: Board, asked: Sequence[str], seed: int, tim
 
     Raises:
         WrongTask: Texts for a bare model.
+        InputError: The board has no emulator.
         ToolMissing, BuildFailed, ModelTooLarge, BoardSilent: See `image.link` and `qemu`.
     """
     if asked and generated.artifact is None:
         raise WrongTask("a bare model takes no text: package it with `tasuki convert`, or leave --text out")
+    qemu.emulator(board)  # before anything is compiled
     found: dict[str, Any] = {"answers": answers(generated, board, asked, timeout) if asked else []}
     if asked and board.is_host:
         return found
@@ -73,9 +75,7 @@ def answers(generated: Generated, board: Board, asked: Sequence[str], timeout: f
         made = measure.link(generated, board, application(generated, board),
                             Path(folder) / file_name(generated.name, board))  # fmt: skip
         with qemu.running(board, made.path, timeout) as line:
-            said = line.read_line()
-            if not serial.ready(said):
-                raise BoardSilent(f"{board.name} is not ready: it said {said!r}")
+            serial.greet(line)
             return serial.ask(line, asked)
 
 

@@ -20,7 +20,7 @@ LIBRARY: Final = 256
 # memcpy and its like push a few registers.
 _SHALLOW: Final = frozenset(("memcpy", "memmove", "memset", "memcmp", "strlen"))
 # 64-bit division, double precision where the core has single precision only, and the frames of assembler functions.
-HELPER: Final = 64
+HELPER: Final = 128
 # What the core pushes when an interrupt comes: 26 words with the floating-point unit in use, and one to align.
 FRAME: Final = 27 * 4
 _START: Final = "tsk_start"

@@ -2,28 +2,25 @@
 
 import functools
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-_TEMPLATES: Final = Path(__file__).parents[1] / "templates" / "text"
+from tasuki.firmware_bridge.templating import environment
+
 _LINE: Final = 112
 
 
 def render(template: str, **values: Any) -> bytes:
     """The file that `templates/text/{template}.j2` gives."""
-    return _environment().get_template(f"{template}.j2").render(**values).encode("ascii")
+    return _templates().get_template(f"{template}.j2").render(**values).encode("ascii")
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), undefined=jinja2.StrictUndefined, autoescape=False,  # noqa: S701  C
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+def _templates() -> jinja2.Environment:
+    made = environment("text")
     made.filters |= {
         "string": string, "floats": floats, "integers": integers, "number": number, "arguments": arguments,
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """The host's side of the serial line in text mode: lines out, answers in (SPEC.md, "Serial line, text mode")."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -9,7 +9,12 @@ from tasuki.sdk.errors import BoardSilent
 
 # The bytes of a line before its line feed, if the image was not built for more.
 MAX_LINE_BYTES: Final = 256
-ERRORS: Final = ("text", "long", "full", "selftest", "model")
+# Why a line is not answered, in words.
+ERRORS: Final[Mapping[str, str]] = {
+    "text": "there is nothing to read in it", "long": "it is longer than a line of this image may be",
+    "full": "it has more tokens than the context", "selftest": "the self-test failed",
+    "model": "the model could not be run",
+}  # fmt: skip
 ENDINGS: Final = ("stop", "length", "context")
 _ESCAPE: Final = re.compile(r"\\(?:x([0-9a-f]{2})|(.))")
 _PLAIN: Final = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
@@ -58,15 +63,17 @@ class Failed:
     error: str
 
     def __str__(self) -> str:
-        return f"error: {self.error}"
+        return f"error: {self.error} ({ERRORS[self.error]})"
 
 
 Answer: TypeAlias = Labelled | Written | Failed
 
 
-def ready(said: str) -> bool:
-    """Whether the first line that a board says is that it is ready for text; else its self-test failed."""
-    return said.startswith("ready\t")
+def greet(line: Line) -> None:
+    """Wait for the first line of a board: that it is ready for text. Raises BoardSilent if its self-test failed."""
+    said = line.read_line()
+    if not said.startswith("ready\t"):
+        raise BoardSilent(f"the board is not ready: it said {said!r}")
 
 
 def encode(text: str) -> bytes:

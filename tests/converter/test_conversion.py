@@ -11,6 +11,7 @@ from teacher_kit import RECIPE, SHAPE, data, silent, toy
 
 from tasuki.converter import assemble, build, distil, pack, student, student_convert
 from tasuki.converter.compile import compile_graphs
+from tasuki.converter.quantise import Options
 from tasuki.sdk import Device, artifact
 from tasuki.sdk.errors import ConversionError
 from tasuki.sdk.runtime import Body, Outputs
@@ -105,3 +106,8 @@ def test_quick_build_gives_a_device_that_answers(tmp_path: Path) -> None:
     assert again.figures == made.figures
     with Device.open(made.artifact, state=tmp_path) as device:
         assert device.predict("turn on the kitchen light").label in device.labels
+
+
+def test_a_student_for_a_chip_is_not_converted_to_what_the_chip_lacks(trained: distil.Student) -> None:
+    with pytest.raises(ConversionError, match="no int16 GATHER"):
+        student_convert.classifier(trained, silent, Options(wide=True))

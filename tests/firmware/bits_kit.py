@@ -1,14 +1,11 @@
-"""What the bit-exactness tests share: oracles by rounding, and random graphs that an oracle can judge."""
+"""What the bit-exactness tests share: random graphs that an oracle can judge, and the flatbuffer of a model."""
 
 import itertools
-from typing import Final
 
-from firmware import graph_kit, random_graphs
+from firmware import random_graphs
 
 from tasuki.firmware_bridge.build import Generated
 from tasuki.firmware_bridge.compiler import reader
-
-ORACLES: Final = {"tflm": graph_kit.tflm, "single": graph_kit.litert_reference}
 
 
 def graphs(rounding: str, first: int, count: int) -> list[bytes]:

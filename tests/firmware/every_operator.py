@@ -326,7 +326,10 @@ def cast_narrow(g: Builder) -> int:
 
 
 def rsqrt_wide(g: Builder) -> int:
-    return g.op("RSQRT", [_x(g, 2, 4, kind="int16")], (2, 4), "int16", scale=1e-3)
+    # Of a number that is not positive there is none, and of small ones LiteRT gives others.
+    positive = g.op("MAXIMUM", [_x(g, 2, 4, kind="int16"), g.constant(np.array([1000], np.int16), **WIDE)], (2, 4),
+                    "int16", **WIDE)  # fmt: skip
+    return g.op("RSQRT", [positive], (2, 4), "int16", scale=1e-3)
 
 
 def add_ids(g: Builder) -> int:
@@ -334,7 +337,7 @@ def add_ids(g: Builder) -> int:
 
 
 def minimum_ids(g: Builder) -> int:
-    return g.op("MINIMUM", [g.input((1, 6), "int32"), g.ints(1)], (1, 6), "int32")
+    return g.op("MINIMUM", [g.input((1, 6), "int32"), g.ints(2)], (1, 6), "int32")
 
 
 def maximum_ids(g: Builder) -> int:
@@ -361,7 +364,8 @@ BOTH: list[Callable[[Builder], int]] = [
     quantize_float, quantize_to_wide, quantize_to_narrow, dequantize, dequantize_wide, arg_max, arg_min, select_v2,
     cast, dynamic_update_slice, reshape_ids, transpose_float, concatenation_ids, slice_ids, strided_slice_bool,
     split_float, pad_wide, gather_float, gather_columns, select_float, dynamic_update_slice_ids, minimum_wide,
-    relu_wide, rsqrt_wide, add_ids, minimum_ids, maximum_ids, cast_bool, cast_narrow, quantize_from_int32, quantize_float_to_wide,
+    relu_wide, rsqrt_wide, add_ids, minimum_ids, maximum_ids, cast_bool, cast_narrow, quantize_from_int32,
+    quantize_float_to_wide,
 ]  # fmt: skip
 LITERT: list[Callable[[Builder], int]] = [gelu, relu_n1_to_1]
 MICRO: list[Callable[[Builder], int]] = [quantize_to_int32, sum_wide]

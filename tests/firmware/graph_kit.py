@@ -5,7 +5,7 @@ latter); everything else that the compiler takes runs in both. LiteRT's referenc
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from ai_edge_litert import interpreter
@@ -14,8 +14,11 @@ from need import need
 from numpy.typing import NDArray
 
 from tasuki.benchmarks.tflite_builder import TYPES, Builder, pack
+from tasuki.firmware_bridge.semantics.fixed_point import Rounding
 
-__all__ = ["Builder", "litert_reference", "pack", "random_inputs", "small", "tflm"]
+__all__ = ["ORACLES", "ROUNDINGS", "Builder", "Micro", "litert_reference", "pack", "random_inputs", "small", "tflm"]
+
+ROUNDINGS: Final[tuple[Rounding, ...]] = ("tflm", "single")
 
 
 def small(signature: str | None = None) -> Builder:
@@ -31,14 +34,25 @@ def small(signature: str | None = None) -> Builder:
     return g
 
 
-def tflm(data: bytes, inputs: Sequence[NDArray[Any]], arena: int = 1 << 22) -> list[NDArray[Any]]:
-    """The outputs of TensorFlow Lite Micro's interpreter. Raises RuntimeError where it refuses the model."""
-    chip = need("tflite_micro", "dev").runtime.Interpreter.from_bytes(data, arena_size=arena)
-    for number, value in enumerate(inputs):
-        chip.set_input(value, number)
-    chip.invoke()
-    count = schema.Model.GetRootAsModel(data, 0).Subgraphs(0).OutputsLength()
-    return [np.array(chip.get_output(number)) for number in range(count)]
+class Micro:
+    """TensorFlow Lite Micro's interpreter of one model. Raises RuntimeError where it refuses the model."""
+
+    def __init__(self, data: bytes) -> None:
+        runtime = need("tflite_micro", "dev").runtime
+        self._interpreter = runtime.Interpreter.from_bytes(data, arena_size=1 << 22)
+        self._outputs = schema.Model.GetRootAsModel(data, 0).Subgraphs(0).OutputsLength()
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs, in the model's order. Its planner may reuse an input's memory: all are set before each run."""
+        for place, values in enumerate(inputs):
+            self._interpreter.set_input(values, place)
+        self._interpreter.invoke()
+        return [np.array(self._interpreter.get_output(place)) for place in range(self._outputs)]
+
+
+def tflm(data: bytes, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """The outputs of one run of `Micro`."""
+    return Micro(data).run(inputs)
 
 
 def litert_reference(data: bytes, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -55,6 +69,10 @@ def litert_reference(data: bytes, inputs: Sequence[NDArray[Any]]) -> list[NDArra
         host.set_tensor(entry["index"], value)
     host.invoke()
     return [np.array(host.get_tensor(entry["index"])) for entry in host.get_output_details()]
+
+
+# The interpreter that each rounding follows.
+ORACLES: Final = {"tflm": tflm, "single": litert_reference}
 
 
 def random_inputs(data: bytes, rng: np.random.Generator, ids: int = 4) -> list[NDArray[Any]]:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+from firmware import host_kit
 from numpy.typing import NDArray
 
-import tasuki.firmware_bridge as bridge
+from tasuki.firmware_bridge.header import RUNTIME
 
-RUNTIME: Final = Path(bridge.__path__[0]) / "runtime"
 BUILD: Final = Path(__file__).parents[2] / "build" / "firmware-kernels"
 FLAGS: Final = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
 # The host's own compiler; clang comes with the tools for the boards.
@@ -155,9 +155,8 @@ def build(
 
 @functools.cache
 def library(rounding: str = "tflm", compiler: Compiler = "cc") -> ctypes.CDLL:
-    """Every plain kernel as a shared library."""
-    flags = ("-shared", "-fPIC", f"-DTSK_ROUNDING={int(rounding == 'single')}")
-    return ctypes.CDLL(str(build(".so", compiler, flags, sources())))
+    """The runtime as a shared library, without the serial line: every plain kernel, and what is for text."""
+    return ctypes.CDLL(str(host_kit.compile_c({}, "shared", compiler=compiler, rounding=rounding)))
 
 
 def fill(struct: type[ctypes.Structure], params: Mapping[str, Any]) -> ctypes.Structure:

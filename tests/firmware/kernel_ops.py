@@ -1,18 +1,14 @@
 """One operator as a kernel call, and what the interpreters say of the same operator."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from firmware.graph_kit import Builder, litert_reference, tflm
+from firmware.graph_kit import ORACLES, Builder
 from numpy.typing import NDArray
 
 from tasuki.firmware_bridge.compiler import reader
 from tasuki.firmware_bridge.compiler.ir import Graph, Operator
-from tasuki.firmware_bridge.semantics.fixed_point import Rounding
-
-ROUNDINGS: Final[tuple[Rounding, ...]] = ("tflm", "single")
-ORACLES: Final = {"tflm": tflm, "single": litert_reference}
 
 
 def read(g: Builder) -> tuple[Graph, Operator]:

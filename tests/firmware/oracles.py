@@ -1,28 +1,25 @@
 """The NumPy reference against the two interpreters that it must equal to the bit."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from firmware.graph_kit import Builder, litert_reference, tflm
+from firmware.graph_kit import ORACLES, ROUNDINGS, Builder
 from numpy.typing import NDArray
 
 from tasuki.firmware_bridge.compiler import reader
 from tasuki.firmware_bridge.semantics.fixed_point import Rounding
 from tasuki.firmware_bridge.semantics.run import run
 
-BOTH: Final[tuple[Rounding, ...]] = ("tflm", "single")
-_ORACLES: Final = {"tflm": tflm, "single": litert_reference}
 
-
-def agree(g: Builder, inputs: Sequence[NDArray[Any]], roundings: Sequence[Rounding] = BOTH) -> int:
+def agree(g: Builder, inputs: Sequence[NDArray[Any]], roundings: Sequence[Rounding] = ROUNDINGS) -> int:
     """Asserts that every output has the same type, shape and bits; how many values were compared."""
     data = g.build()
     graph = reader.read(data, "test")[0]
     makers = {number: op.kind for op in graph.operators for number in op.outputs}
     count = 0
     for rounding in roundings:
-        wanted = _ORACLES[rounding](data, inputs)
+        wanted = ORACLES[rounding](data, inputs)
         found = run(graph, inputs, rounding)
         for number, mine, theirs in zip(graph.outputs, found, wanted, strict=True):
             kind = makers[number]

@@ -2,14 +2,14 @@
 
 import functools
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from firmware.graph_kit import Micro
 from firmware.text_kit import fresh_folder
-from need import need
 from numpy.typing import NDArray
 
 from tasuki.firmware_bridge import boards, build, image, measure, qemu, text
@@ -70,22 +70,8 @@ def _checked_runtime() -> tuple[Path, ...]:
 def serving(made: Image, timeout: float = 60.0) -> Iterator[qemu.Line]:
     """The serial line of an image that is ready."""
     with qemu.running(made.board, made.path, timeout) as line:
-        said = line.read_line()
-        assert serial.ready(said), said
+        serial.greet(line)
         yield line
-
-
-class Micro:
-    """TensorFlow Lite Micro's own interpreter: inputs in, outputs out, in the model's order."""
-
-    def __init__(self, model: bytes) -> None:
-        self._interpreter = need("tflite_micro", "dev").runtime.Interpreter.from_bytes(model, arena_size=1 << 20)
-
-    def run(self, inputs: Sequence[NDArray[Any]], outputs: int) -> list[NDArray[Any]]:
-        for place, values in enumerate(inputs):
-            self._interpreter.set_input(values, place)
-        self._interpreter.invoke()
-        return [np.array(self._interpreter.get_output(place)) for place in range(outputs)]
 
 
 class Classifying:
@@ -109,7 +95,7 @@ class Classifying:
         ids = np.zeros((1, self.parts.tokens), np.int32)
         pieces = self._tokenizer.pieces(line)
         ids[0, : len(pieces)] = pieces
-        return self._micro.run([ids], len(self.parts.outputs.features) + 1)
+        return self._micro.run([ids])
 
     def says(self, line: bytes) -> tuple[str, float, bool] | None:
         """Label, confidence and whether it is sure; None for a blank line."""
@@ -155,7 +141,7 @@ class Writing:
 
     def _step(self, caches: list[NDArray[np.int8]], token: int, position: int) -> NDArray[np.int8]:
         inputs = [np.array([[token]], np.int32), np.array([position], np.int32), *caches]
-        found = self._micro.run(inputs, len(caches) + 2)
+        found = self._micro.run(inputs)
         for cache, new in zip(caches, found, strict=False):
             cache[:, :, position : position + 1] = new
         logits: NDArray[np.int8] = found[self._parts.outputs.logits]

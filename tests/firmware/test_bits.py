@@ -12,7 +12,8 @@ import causal_kit
 import numpy as np
 import pytest
 from firmware import graph_kit, host_kit
-from firmware.bits_kit import ORACLES, bare, graphs
+from firmware.bits_kit import bare, graphs
+from firmware.graph_kit import ORACLES
 from numpy.typing import NDArray
 
 from tasuki.benchmarks import firmware_models

@@ -10,7 +10,8 @@ from pathlib import Path
 import causal_kit
 import numpy as np
 import pytest
-from firmware.bits_kit import ORACLES, graphs
+from firmware.bits_kit import graphs
+from firmware.graph_kit import ORACLES
 
 from tasuki.benchmarks import firmware_models
 from tasuki.firmware_bridge import boards, build, image, qemu, vectors

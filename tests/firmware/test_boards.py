@@ -96,8 +96,11 @@ def test_a_board_of_ones_own(own: Path, tmp_path: Path) -> None:
         ("[board]", "[bord]", "board.ini: 'board'"),
         ("flash = 4194304\n", "", "'flash'"),
         ("ram = 4194304", "ram = much", "invalid literal"),
-        ("ram = 4194304", "ram = 0", "flags or sizes are empty"),
-        ("-mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mthumb -mfloat-abi=hard", "", "flags or sizes are empty"),
+        ("ram = 4194304", "ram = 0", "within 4 GiB"),
+        ("ram = 4194304", "ram = 0xF0000000", "within 4 GiB"),
+        ("flash_at = 0", "flash_at = -1", "within 4 GiB"),
+        ("hertz = 25000000", "hertz = 0", "a clock"),
+        ("-mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mthumb -mfloat-abi=hard", "", "flags, a clock"),
         ("[board]", "core", "no section headers"),
     ],
 )

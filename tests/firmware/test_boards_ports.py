@@ -105,6 +105,18 @@ def test_silence_is_named_and_the_process_killed(board: Board, tmp_path: Path) -
         os.kill(process.pid, 0)
 
 
+BABBLE = "#include <stdio.h>\nint main(void) {\n    for (;;) {\n        (void)putchar('a');\n    }\n}\n"
+
+
+def test_a_board_that_never_stops_talking(tmp_path: Path) -> None:
+    made = built(HOST, tmp_path, BABBLE)
+    with qemu.running(HOST, made.path, timeout=0.3) as line:
+        with pytest.raises(BoardSilent, match=r"host did not come to an end in 0\.3 s"):
+            line.read_line()
+        with pytest.raises(BoardSilent, match="host takes no input"):
+            line.write(bytes(1 << 20))
+
+
 COUNT = """\
 #include "tsk_clock.h"
 #include "tsk_port.h"

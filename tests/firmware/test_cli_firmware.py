@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tasuki.benchmarks import firmware_models
 from tasuki.benchmarks.tflite_builder import Builder
-from tasuki.firmware_bridge import boards, build, measure, serving, vectors
+from tasuki.firmware_bridge import boards, build, cli, measure, serving, vectors
 from tasuki.firmware_bridge.image import Image
 from tasuki.sdk import errors
 
@@ -162,6 +163,15 @@ def test_bad_input_has_its_exit_code_and_leaves_nothing(tiny_artifact: Path, mod
     said = refused(run("build", model, "--name", "9lives", "--out", "out", cwd=work), errors.FirmwareError)
     assert "9lives" in said
     assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [("--timeout", "nan"), ("--timeout", "inf"), ("--timeout", "0"), ("--timeout", "-1"), ("--seed", "-1")]
+)
+def test_numbers_that_can_not_be_are_told_before_anything_is_built(words: tuple[str, str]) -> None:
+    done = CliRunner().invoke(cli.firmware, ["run", "no.tflite", *words])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{words[0]}'" in done.stderr
 
 
 def dense(kind: str, inputs: int, outputs: int) -> bytes:

@@ -45,7 +45,7 @@ def _obeys(words: tuple[str, ...], board: str) -> None:
     done = _run(*texts, "--board", board, *words)
     assert done.returncode == 0, done.stderr
     *said, blank = done.stdout.splitlines()
-    assert blank == "'': error: text"
+    assert blank == "'': error: text (there is nothing to read in it)"
     stands, changes = "off", 0
     for text, line in zip(texts, said, strict=False):
         answer, switch = line.removeprefix(f"{text!r}: ").split("; switch is ")

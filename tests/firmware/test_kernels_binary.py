@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from firmware.graph_kit import Builder
+from firmware.graph_kit import ROUNDINGS, Builder
 from firmware.kernel_kit import call
-from firmware.kernel_ops import ROUNDINGS, expect, integers, read, same
+from firmware.kernel_ops import expect, integers, read, same
 from firmware.oracles import scale, whole, zero
 from numpy.typing import NDArray
 

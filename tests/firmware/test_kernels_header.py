@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from firmware.kernel_kit import FLAGS, RUNTIME, Compiler, build, header, includes, kernels, library, sources, structs
+from firmware.kernel_kit import FLAGS, Compiler, build, header, includes, kernels, library, sources, structs
 from firmware.test_kernels_products import fc_scratch, matmul_scratch
+
+from tasuki.firmware_bridge.header import RUNTIME
 
 _COMPILERS = ("cc", pytest.param("clang", marks=pytest.mark.boards))
 

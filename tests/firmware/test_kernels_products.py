@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from firmware.graph_kit import Builder
+from firmware.graph_kit import ROUNDINGS, Builder
 from firmware.kernel_kit import At, call
-from firmware.kernel_ops import ROUNDINGS, expect, integers, read, same
+from firmware.kernel_ops import expect, integers, read, same
 from firmware.oracles import scale, zero
 from numpy.typing import NDArray
 

@@ -7,8 +7,8 @@ from firmware import test_kernels_convert as convert
 from firmware import test_kernels_move as move
 from firmware import test_kernels_products as products
 from firmware import test_kernels_rows as rows
+from firmware.graph_kit import ROUNDINGS
 from firmware.kernel_kit import Call, Compiler, kernels, recording
-from firmware.kernel_ops import ROUNDINGS
 from firmware.kernel_sanitized import replay
 from hypothesis import given, settings
 

@@ -6,7 +6,9 @@ from typing import Final
 
 import numpy as np
 import pytest
-from firmware.kernel_kit import RUNTIME, build, sources
+from firmware.kernel_kit import build, sources
+
+from tasuki.firmware_bridge.header import RUNTIME
 
 _OK, _SPACE, _SELFTEST = 0, -3, -4
 _SCRATCH: Final = 4096

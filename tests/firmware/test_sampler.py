@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from firmware.text_kit import library
+from firmware.kernel_kit import library
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ class InC:
     _memory: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(1024, np.uint64))
 
     def __post_init__(self) -> None:
-        self._library = library("tsk_sampler")
+        self._library = library()
         self._at = ctypes.c_void_p(self._memory.ctypes.data)
         self.status = self._library.tsk_sampler_start(
             self._at, ctypes.c_double(self.temperature), ctypes.c_uint32(self.top_k), ctypes.c_double(self.top_p),

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from firmware.graph_kit import Builder
-from firmware.oracles import BOTH, agree, scale, whole, zero
+from firmware.graph_kit import ROUNDINGS, Builder
+from firmware.oracles import agree, scale, whole, zero
 
 from tasuki.firmware_bridge.semantics import unary
 from tasuki.firmware_bridge.semantics.fixed_point import Rounding
@@ -103,7 +103,7 @@ def test_quantize_between_integers(seed: int) -> None:
         agree(g, [values])
 
 
-@pytest.mark.parametrize("rounding", BOTH)
+@pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("type_", ["int8", "int16"])
 @pytest.mark.parametrize("seed", range(4))
 def test_quantize_from_float(type_: str, rounding: Rounding, seed: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import artifact_kit
 import numpy as np
 import pytest
-from firmware.text_kit import library
+from firmware.kernel_kit import library
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ def in_c(folded: classify.Folded, logits: Codes, features: Codes) -> Any:
         folded.floor,
     )  # fmt: skip
     answer = _Answer()
-    library("tsk_adapter").tsk_adapter_answer(
+    library().tsk_adapter_answer(
         ctypes.byref(table), ctypes.c_void_p(logits.ctypes.data), ctypes.c_void_p(features.ctypes.data),
         ctypes.byref(answer),
     )  # fmt: skip

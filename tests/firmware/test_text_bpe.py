@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from firmware.text_kit import flat, library
+from firmware.kernel_kit import library
+from firmware.text_kit import flat
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -48,7 +49,7 @@ class InC:
             merges.ctypes.data, None if found.ranks is None else ranks.ctypes.data, len(found.merges),
             letters.ctypes.data, ctypes.addressof(text), offsets.ctypes.data, vocabulary, found.digits,
         )  # fmt: skip
-        self._library = library("tsk_bpe", "tsk_utf8")
+        self._library = library()
 
     def encode(self, text: bytes, room: int | None = None) -> int | list[int]:
         """The ids, or an error's number."""

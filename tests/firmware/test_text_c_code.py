@@ -30,7 +30,7 @@ _HOSTILE = ('"', "\\", "*/ int x; /*", "??/", "%s", "a\\", "é电\U0001f600", "a
 def test_strings(words: list[str]) -> None:
     words += _HOSTILE
     code = f"const char *words[{len(words)}] = {{{', '.join(map(string, words))}}};\n"
-    found = (ctypes.c_char_p * len(words)).in_dll(text_kit.library(code=code), "words")
+    found = (ctypes.c_char_p * len(words)).in_dll(text_kit.compiled(code), "words")
     assert [word.decode() for word in found if word is not None] == words
 
 
@@ -38,7 +38,7 @@ def test_strings(words: list[str]) -> None:
 @settings(deadline=None, max_examples=8)
 def test_numbers(values: list[float]) -> None:
     code = f"const float values[{len(values)}] = {{{', '.join(map(number, values))}}};\n"
-    found = (ctypes.c_float * len(values)).in_dll(text_kit.library(code=code), "values")
+    found = (ctypes.c_float * len(values)).in_dll(text_kit.compiled(code), "values")
     np.testing.assert_array_equal(np.array(found, np.float32), np.array(values, np.float32))
 
 

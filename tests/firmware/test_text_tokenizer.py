@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from firmware.text_kit import flat, library
+from firmware.kernel_kit import library
+from firmware.text_kit import flat
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,7 @@ class InC:
         self._kept = flat(found.first), flat(found.later)
         first, later = (ctypes.addressof(memory) for memory in self._kept)
         self._table = _Table(first, later, len(found.first), len(found.later), tokens)
-        self._library = library("tsk_tokenizer")
+        self._library = library()
 
     def encode(self, text: bytes) -> tuple[int, list[int]]:
         """How many pieces, and all ids; ids beyond the last are as the caller left them."""
@@ -106,7 +107,7 @@ def test_long_pieces_that_share_long_beginnings() -> None:
 
 
 def test_blank_is_what_python_calls_white_space() -> None:
-    blank = library("tsk_tokenizer").tsk_tokenizer_is_blank
+    blank = library().tsk_tokenizer_is_blank
     assert blank(b"", 0) == 1
     for code in range(128):
         text = bytes([code])

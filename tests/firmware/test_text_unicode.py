@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from firmware.text_kit import library
+from firmware.text_kit import compiled
 
 from tasuki.firmware_bridge.image import RUNTIME
 from tasuki.firmware_bridge.text import unicode
@@ -27,7 +27,7 @@ void classify_all(uint8_t *classes, int32_t count) {
 @functools.cache
 def _in_c() -> list[int]:
     found = (ctypes.c_uint8 * (sys.maxunicode + 1))()
-    library("tsk_utf8", code=_CODE).classify_all(found, len(found))
+    compiled(_CODE, [RUNTIME / "src" / "tsk_utf8.c"]).classify_all(found, len(found))
     return list(found)
 
 

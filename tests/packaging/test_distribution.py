@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ["sdk", "converter", "aggregator", "firmware_bridge", "benchmarks"]
+PARTS = {".c", ".h", ".j2", ".ld"}
 BOARD_MODULES_FORBIDDEN = {
     "tensorflow",
     "keras",
@@ -62,6 +64,16 @@ def test_wheel_and_sdist_hold_every_room_and_no_tests(distributions: Path) -> No
     assert sdist.stat().st_size < 4_000_000
 
 
+def test_the_wheel_has_all_that_an_image_is_made_of(distributions: Path) -> None:
+    (wheel,) = distributions.glob("*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    folder = ROOT / "firmware_bridge"
+    files = [path for part in ("runtime", "ports", "templates") for path in (folder / part).rglob("*")]
+    wanted = {f"tasuki/firmware_bridge/{path.relative_to(folder)}" for path in files if path.suffix in PARTS}
+    assert len(wanted) > 100
+    assert wanted <= packed, sorted(wanted - packed)
+
+
 def test_board_install_imports_the_sdk_and_nothing_heavy(board: Path) -> None:
     script = "import json, sys, tasuki.sdk; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
     loaded = set(json.loads(run(board / "python", "-W", "error", "-c", script).stdout))
@@ -88,7 +100,7 @@ def test_board_install_pulls_only_what_a_board_needs(board: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "extra"),
-    [("distil", "converter"), ("convert", "converter"), ("demo", "demo"), ("bench", "demo")],
+    [("distil", "converter"), ("convert", "converter"), ("firmware", "firmware"), ("demo", "demo"), ("bench", "demo")],
 )
 def test_a_room_that_is_not_installed_names_its_extra(board: Path, command: str, extra: str) -> None:
     done = run(board / "tasuki", command, "--help", check=False)

@@ -4,6 +4,7 @@
 
 #include "tsk_port.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -19,10 +20,14 @@
 
 int32_t tsk_port_read(void *buffer, size_t size, uint32_t timeout_ms) {
     struct pollfd wait = {STDIN_FILENO, POLLIN, 0};
+    const int found = poll(&wait, 1, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms);
     ssize_t done;
 
-    if (poll(&wait, 1, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms) <= 0) {
+    if (found == 0 || (found < 0 && errno == EINTR)) {
         return 0;
+    }
+    if (found < 0) {
+        return TSK_E_IO;
     }
     done = read(STDIN_FILENO, buffer, size);
     return done > 0 ? (int32_t)done : TSK_E_IO; /* the end of the input is a line that was cut */

@@ -1,6 +1,7 @@
 /** @file
  * The answer of a classifier: base logits, the adapter's term, the best label and how sure it is.
- * Everything is float32, and needs no libm; the label is that of the SDK, a tie in the last bit of a sum aside. */
+ * Everything is float32, and needs no libm; the label is that of the SDK, a tie in the last bit of a sum aside.
+ * Pointers must not be NULL unless a comment says so. */
 #ifndef TSK_ADAPTER_H
 #define TSK_ADAPTER_H
 

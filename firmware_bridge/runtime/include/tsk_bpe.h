@@ -1,6 +1,7 @@
 /** @file
  * The tokenizer of a causal model: byte-level byte-pair encoding, as the package `tokenizers` does it for GPT-2,
- * SmolLM2 and their kin (Sennrich et al. 2016; Radford et al. 2019). Text to ids, and ids to text. */
+ * SmolLM2 and their kin (Sennrich et al. 2016; Radford et al. 2019). Text to ids, and ids to text.
+ * Pointers must not be NULL unless a comment says so. */
 #ifndef TSK_BPE_H
 #define TSK_BPE_H
 

@@ -1,6 +1,7 @@
 /** @file
  * Text written on by a causal model, with the keys and values of all tokens so far in memory that the caller owns
- * (SPEC.md, "Causal models"). The tokens are those that the SDK picks from the same logits with the same seed. */
+ * (SPEC.md, "Causal models"). The tokens are those that the SDK picks from the same logits with the same seed.
+ * Pointers must not be NULL unless a comment says so. */
 #ifndef TSK_CAUSAL_H
 #define TSK_CAUSAL_H
 
@@ -76,7 +77,7 @@ int tsk_causal_advance(tsk_causal_t *c, int32_t token);
 
 /** Begin with the prompt `text` and write on; `say` gets the text as it comes.
  * @return TSK_OK; TSK_E_TEXT for no UTF-8, or a text without tokens; TSK_E_SPACE for more bytes than `room`; TSK_E_FULL
- * if the prompt has more tokens than the context; TSK_E_ARGUMENT for numbers out of range: then nothing has been said.
+ * if the prompt has more tokens than the context; TSK_E_ARGUMENT for numbers out of range, or NULL: then nothing has been said.
  * Or what the model or `say` gave. `written` is set with TSK_OK alone. */
 int tsk_causal_generate(tsk_causal_t *c, const char *text, size_t bytes, const tsk_generation_t *how, tsk_say_t say,
                         void *context, tsk_written_t *written);

@@ -3,6 +3,12 @@
 #ifndef TSK_CONFIG_H
 #define TSK_CONFIG_H
 
+#include <limits.h>
+
+#if INT_MAX < 2147483647
+#error "the kernels need an int of 32 bits; 8-bit and 16-bit processors have none"
+#endif
+
 /** Rounding of a requantisation: TensorFlow Lite Micro's (twice), or LiteRT's reference (once). */
 #define TSK_ROUNDING_TFLM 0
 #define TSK_ROUNDING_SINGLE 1
@@ -13,24 +19,38 @@
 #error "TSK_ROUNDING must be TSK_ROUNDING_TFLM (0) or TSK_ROUNDING_SINGLE (1)"
 #endif
 
-/** Kernels: plain C99, the DSP extension (M4, M7, M33), or Helium (M55). The default is the best the target has. */
+/** Kernels: plain C99, the DSP extension (M4, M7, M33), or Helium (M55). The default is the best the target has.
+ * The fast ones are written for GCC and Clang. Those for the DSP extension load words at any address: where the
+ * processor traps that (CCR.UNALIGN_TRP), compile with -mno-unaligned-access or choose TSK_KERNELS_PLAIN. */
 #define TSK_KERNELS_PLAIN 0
 #define TSK_KERNELS_DSP 1
 #define TSK_KERNELS_MVE 2
+/* Clang does not say whether unaligned accesses are allowed. */
+#if defined(__GNUC__) && (defined(__clang__) || defined(__ARM_FEATURE_UNALIGNED)) && defined(__thumb2__) && \
+    defined(__ARM_FEATURE_DSP)
+#define TSK_HAS_DSP 1
+#else
+#define TSK_HAS_DSP 0
+#endif
+#if defined(__GNUC__) && defined(__ARM_FEATURE_MVE)
+#define TSK_HAS_MVE (__ARM_FEATURE_MVE & 1)
+#else
+#define TSK_HAS_MVE 0
+#endif
 #ifndef TSK_KERNELS
-#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#if TSK_HAS_MVE
 #define TSK_KERNELS TSK_KERNELS_MVE
-#elif defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#elif TSK_HAS_DSP
 #define TSK_KERNELS TSK_KERNELS_DSP
 #else
 #define TSK_KERNELS TSK_KERNELS_PLAIN
 #endif
 #endif
-#if TSK_KERNELS == TSK_KERNELS_MVE && !(defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1))
-#error "TSK_KERNELS_MVE needs Helium: compile with -mcpu=cortex-m55, or leave TSK_KERNELS undefined"
+#if TSK_KERNELS == TSK_KERNELS_MVE && !TSK_HAS_MVE
+#error "TSK_KERNELS_MVE needs Helium: use -mcpu=cortex-m55 -mfloat-abi=hard, or leave TSK_KERNELS undefined"
 #endif
-#if TSK_KERNELS == TSK_KERNELS_DSP && !defined(__ARM_FEATURE_DSP)
-#error "TSK_KERNELS_DSP needs the DSP extension: compile with -mcpu=cortex-m4, or leave TSK_KERNELS undefined"
+#if TSK_KERNELS == TSK_KERNELS_DSP && !TSK_HAS_DSP
+#error "TSK_KERNELS_DSP needs the DSP extension and unaligned accesses: use -mcpu=cortex-m4, or leave TSK_KERNELS undefined"
 #endif
 #if TSK_KERNELS < TSK_KERNELS_PLAIN || TSK_KERNELS > TSK_KERNELS_MVE
 #error "TSK_KERNELS must be TSK_KERNELS_PLAIN (0), TSK_KERNELS_DSP (1) or TSK_KERNELS_MVE (2)"
@@ -48,7 +68,7 @@
 #error "the kernels and the model's constants are little-endian; build for a little-endian target"
 #endif
 
-/** What comes before a definition whose address must be a multiple of `bytes`. */
+/** What comes after the declarator of something whose address must be a multiple of `bytes`. */
 #ifndef TSK_ALIGNED
 #if defined(__GNUC__)
 #define TSK_ALIGNED(bytes) __attribute__((aligned(bytes)))

@@ -23,6 +23,11 @@
 #include "tsk_config.h"
 #include "tsk_status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The most axes of a tensor that is copied or updated. */
 #define TSK_MAX_DIMENSIONS 6
 
 /** Rows that a fast FULLY_CONNECTED or BATCH_MATMUL meets at once. */
@@ -277,11 +282,15 @@ void tsk_dequantize_plain(const tsk_dequantize_t *p, const void *x, float *y, in
 #if TSK_SELFTEST
 /** Every kernel that has a fast form against its plain one, on seeded random data of odd and even sizes.
  * @param scratch aligned to 16 and at least TSK_SELFTEST_SCRATCH bytes.
- * @return TSK_OK, TSK_E_SPACE, or TSK_E_SELFTEST if one bit differs. */
+ * @return TSK_OK, TSK_E_SPACE if scratch is NULL, not aligned or too small, or TSK_E_SELFTEST if one bit differs. */
 int tsk_selftest_kernels(void *scratch, size_t bytes);
 #define TSK_SELFTEST_SCRATCH 4096
 #endif
 
 #include "tsk_select.h"
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,7 +1,8 @@
 /** @file
  * Choosing the next token from int8 logits: greedy, temperature, top-k and top-p. For the same seed it picks what the
  * SDK's sampler picks (SPEC.md, "Sampling"): NumPy's PCG64 and SeedSequence, sums in binary64 in the same order. An
- * exponential may differ from another library's in its last bit; no pick is known to. */
+ * exponential may differ from another library's in its last bit; no pick is known to.
+ * Pointers must not be NULL unless a comment says so. */
 #ifndef TSK_SAMPLER_H
 #define TSK_SAMPLER_H
 

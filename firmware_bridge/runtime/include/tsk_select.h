@@ -4,6 +4,8 @@
 #ifndef TSK_SELECT_H
 #define TSK_SELECT_H
 
+#include "tsk_kernels.h"
+
 #if TSK_KERNELS == TSK_KERNELS_DSP
 #define TSK_FAST(kernel) kernel##_dsp
 #elif TSK_KERNELS == TSK_KERNELS_MVE

@@ -1,6 +1,7 @@
 /** @file
  * The serial line in text mode: a line of text in, a line of answer out (SPEC.md, "Serial line, text mode").
- * Needs the port, and nothing of a model. */
+ * Needs the port, and nothing of a model.
+ * Pointers must not be NULL unless a comment says so. */
 #ifndef TSK_SERVE_H
 #define TSK_SERVE_H
 

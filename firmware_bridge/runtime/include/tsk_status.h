@@ -11,6 +11,6 @@
 #define TSK_E_IO (-5)       /**< The serial line or the storage failed. */
 #define TSK_E_TIMEOUT (-6)  /**< Nothing came in the time given. */
 #define TSK_E_FULL (-7)     /**< The context of a causal model is full; begin anew. */
-#define TSK_E_TEXT (-8)     /**< The text is empty or too long. */
+#define TSK_E_TEXT (-8)     /**< The text is blank, has no tokens, or is no UTF-8. */
 
 #endif

@@ -1,6 +1,7 @@
 /** @file
  * Text to ids: greedy longest match over a fixed vocabulary of pieces (WordPiece), on bytes (SPEC.md, "Tokenizer").
- * The same bytes give the same ids as the SDK's tokenizer. */
+ * The same bytes give the same ids as the SDK's tokenizer.
+ * Pointers must not be NULL unless a comment says so. */
 #ifndef TSK_TOKENIZER_H
 #define TSK_TOKENIZER_H
 

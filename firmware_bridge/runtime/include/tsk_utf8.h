@@ -1,5 +1,6 @@
 /** @file
- * UTF-8: characters out of bytes, and bytes that come in pieces. */
+ * UTF-8: characters out of bytes, and bytes that come in pieces.
+ * Pointers must not be NULL unless a comment says so. */
 #ifndef TSK_UTF8_H
 #define TSK_UTF8_H
 

@@ -68,11 +68,17 @@ static int write_on(tsk_causal_t *c, int32_t most, tsk_say_t say, void *context,
 int tsk_causal_generate(tsk_causal_t *c, const char *text, size_t bytes, const tsk_generation_t *how, tsk_say_t say,
                         void *context, tsk_written_t *written) {
     const tsk_causal_model_t *const m = c->model;
-    const int32_t first = m->start >= 0, count = tsk_bpe_encode(m->tokenizer, text, bytes, c->ids, c->room);
-    int status = tsk_sampler_start(c->sampler, how->temperature, how->top_k, how->top_p, how->seed);
+    const int32_t first = m->start >= 0;
+    int32_t count;
+    int status;
+    if (text == NULL || how == NULL || say == NULL || written == NULL) {
+        return TSK_E_ARGUMENT;
+    }
+    count = tsk_bpe_encode(m->tokenizer, text, bytes, c->ids, c->room);
     if (count < 0) {
         return count;
     }
+    status = tsk_sampler_start(c->sampler, how->temperature, how->top_k, how->top_p, how->seed);
     if (status != TSK_OK || how->most < 1) {
         return TSK_E_ARGUMENT;
     }

@@ -2,9 +2,20 @@
  * once for all rows. */
 #include "tsk_column_dsp.h"
 
+#include "tsk_dsp.h"
+
 #if TSK_KERNELS == TSK_KERNELS_DSP
 
 #define UNUSED __attribute__((unused))
+
+/* `groups` and the sums are one LDM, `y` and `y_row` follow the shift. */
+TSK_DSP_PLACE(tsk_dsp_column_t, groups, 0);
+TSK_DSP_PLACE(tsk_dsp_column_t, sum, 4);
+TSK_DSP_PLACE(tsk_dsp_column_t, multiplier, 28);
+TSK_DSP_PLACE(tsk_dsp_column_t, addend, 32);
+TSK_DSP_PLACE(tsk_dsp_column_t, shift, 36);
+TSK_DSP_PLACE(tsk_dsp_column_t, y, 40);
+TSK_DSP_PLACE(tsk_dsp_column_t, y_row, 44);
 
 /* The loop over groups is unrolled by eight. r0 is the column, r1 the panel, r2 and r3 are four weights, r4 to r9 sums.
  * All other registers hold what the panel has for two rows, so that the ends of the loops must be on the stack. */
@@ -37,8 +48,7 @@
 
 /* A naked function, because it needs every register. */
 #define DEFINE_COLUMN(name, group, stores) \
-    __attribute__((naked)) void name(UNUSED const int8_t *weights, UNUSED const int32_t *panel, \
-                                    UNUSED tsk_dsp_column_t *t) { \
+    TSK_DSP_NAKED void name(UNUSED const int8_t *weights, UNUSED const int32_t *panel, UNUSED tsk_dsp_column_t *t) { \
         __asm__ volatile("push {r2, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n" \
                          "ldmia r2, {r3, r4, r5, r6, r7, r8, r9}\n" \
                          "bic r10, r3, #7\n" \

@@ -7,9 +7,23 @@
 #ifndef TSK_DSP_H
 #define TSK_DSP_H
 
+#include "tsk_kernels.h"
+
+#if TSK_KERNELS == TSK_KERNELS_DSP
+
 #include <string.h>
 
-#include "tsk_kernels.h"
+/** A function whose body is assembler. The compiler does not see which registers it changes, so it must conclude nothing
+ * from the body. */
+#if defined(__clang__)
+#define TSK_DSP_NAKED __attribute__((naked, noinline))
+#else
+#define TSK_DSP_NAKED __attribute__((naked, noipa))
+#endif
+
+/** Does not compile unless `field` of `type` is where the assembler takes it to be. */
+#define TSK_DSP_PLACE(type, field, bytes) \
+    typedef char type##_##field##_place[offsetof(type, field) == (bytes) ? 1 : -1] __attribute__((unused))
 
 /** Four bytes at any address. */
 static inline uint32_t tsk_dsp_load(const int8_t *x) {
@@ -92,4 +106,5 @@ void tsk_dsp_pack(const int8_t *a, int32_t a_row, int32_t a_column, int32_t zero
 /** The product for the rows of one panel (6, 2 or 1). `first` has TSK_ROWS numbers, if p->bias is NULL. */
 void tsk_dsp_product(const tsk_dsp_product_t *p, const int32_t *panel, int32_t rows, const int32_t *first, int8_t *y);
 
+#endif
 #endif

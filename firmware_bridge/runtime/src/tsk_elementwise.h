@@ -1,5 +1,5 @@
 /** @file
- * What every form of the operators on two operands does with one pair of values, int8 or int16. */
+ * What the plain operators on two operands do with one pair of values, int8 or int16. */
 #ifndef TSK_ELEMENTWISE_H
 #define TSK_ELEMENTWISE_H
 

@@ -1,5 +1,18 @@
 /* FULLY_CONNECTED. */
-#include "tsk_fc.h"
+#include "tsk_kernels.h"
+#include "tsk_math.h"
+
+/** The value of output `o` from its accumulator, bias included. */
+static int8_t finish_s8(const tsk_fc_s8_t *p, int32_t o, int32_t accumulator) {
+    const int32_t channel = p->channels ? o : 0;
+#if TSK_ROUNDING == TSK_ROUNDING_SINGLE
+    const int32_t scaled = tsk_scale_single(accumulator, p->scale[channel]);
+#else
+    const int32_t scaled = tsk_scale(accumulator, p->multiplier[channel], p->shift[channel]);
+#endif
+    const int8_t y = (int8_t)tsk_finish(scaled, p->out_zero, p->min, p->max);
+    return p->lut ? p->lut[(uint8_t)y] : y;
+}
 
 void tsk_fc_s8_plain(const tsk_fc_s8_t *p, const int8_t *x, int8_t *y, int32_t rows, void *scratch) {
     (void)scratch;
@@ -10,7 +23,7 @@ void tsk_fc_s8_plain(const tsk_fc_s8_t *p, const int8_t *x, int8_t *y, int32_t r
             for (int32_t i = 0; i < p->in; i++) {
                 sum += *w++ * x[i];
             }
-            *y++ = tsk_fc_s8_finish(p, o, sum);
+            *y++ = finish_s8(p, o, sum);
         }
     }
 }

@@ -1,9 +1,19 @@
 /* Operators on two operands for a line of values, in assembler for the DSP extension. */
 #include "tsk_line_dsp.h"
 
+#include "tsk_dsp.h"
+
 #if TSK_KERNELS == TSK_KERNELS_DSP
 
 #define UNUSED __attribute__((unused))
+
+/* Each of the first three is one LDM. */
+TSK_DSP_PLACE(tsk_dsp_line_t, a, 0);
+TSK_DSP_PLACE(tsk_dsp_line_t, b, 20);
+TSK_DSP_PLACE(tsk_dsp_line_t, y, 40);
+TSK_DSP_PLACE(tsk_dsp_line_t, a_step, 60);
+TSK_DSP_PLACE(tsk_dsp_line_t, b_step, 64);
+TSK_DSP_PLACE(tsk_dsp_line_t, end, 68);
 
 /* r0, r1 and r2 are a, b and y, r3 the constants or a temporary, r4 to r7 four values, r8 to r12 constants, lr four
  * bytes. The constants are on the stack, too. */
@@ -41,8 +51,8 @@
 
 /* A naked function, because it needs every register. */
 #define DEFINE_LINE(name, body) \
-    __attribute__((naked)) void name(UNUSED const int8_t *a, UNUSED const int8_t *b, UNUSED int8_t *y, \
-                                                     UNUSED const tsk_dsp_line_t *k) { \
+    TSK_DSP_NAKED void name(UNUSED const int8_t *a, UNUSED const int8_t *b, UNUSED int8_t *y, \
+                            UNUSED const tsk_dsp_line_t *k) { \
         __asm__ volatile("push {r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n" \
                          "1:\n" body STORE_FOUR "add sp, #4\n" \
                          "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"); \

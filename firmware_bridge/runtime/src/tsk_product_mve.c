@@ -18,6 +18,9 @@ typedef struct {
 } pair_t;
 #define PAIR_WORDS ((uint32_t)(sizeof(pair_t) / sizeof(int32_t)))
 
+/* The assembler loads all up to the sums with one LDM, and stores these with one STM. */
+typedef char pair_sum_place[offsetof(pair_t, sum) == 6 * sizeof(int32_t) ? 1 : -1];
+
 /** pair->sum[o][r] = sum_l column[o][l] * row[r][l], 16 products an instruction; the loop ends with the k'th lane.
  * VMLADAVA takes even registers, which compilers fail to allot, so all are named. r7 may be the frame pointer. */
 static inline void two_by_three(pair_t *pair) {

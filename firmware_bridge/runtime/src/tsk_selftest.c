@@ -193,7 +193,7 @@ int tsk_selftest_kernels(void *scratch, size_t bytes) {
     static int (*const TESTS[])(bench_t *, int32_t) = {
         test_fc, test_matmul, test_softmax, test_add, test_mul, test_lut, test_reduce,
     };
-    if (bytes < sizeof(bench_t) || ((uintptr_t)scratch & 15) != 0) {
+    if (scratch == NULL || bytes < sizeof(bench_t) || ((uintptr_t)scratch & 15) != 0) {
         return TSK_E_SPACE;
     }
     bench_t *t = scratch;
