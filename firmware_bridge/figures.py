@@ -8,7 +8,7 @@ from tasuki.firmware_bridge.image import Image
 
 # In the order of the table, with what each is.
 _MEMORY = {"arena_bytes": "activations of the model", "static_bytes": ".data and .bss, the arena within",
-           "stack_bytes": "at most: the call graph, and an allowance for the C library", "ram_bytes": "static and stack"}  # fmt: skip
+           "stack_bytes": "at most: call graph, allowance for libc", "ram_bytes": "static and stack"}  # fmt: skip
 _FLASH = {"code_bytes": "start-up and C library within", "table_bytes": "made by the compiler",
           "model_bytes": "weights, biases, requantisation", "flash_bytes": "all of it"}  # fmt: skip
 
