@@ -66,7 +66,7 @@ def firmware() -> None:
 def list_boards(as_json: bool) -> None:
     """List the boards that an image can be built for.
 
-    A board of your own is a folder with board.ini, port.c (five functions) and link.ld; `boards.py` has an example.
+    A board of your own is a folder with board.ini, port.c (five functions) and link.ld: see the tutorial.
 
     Example: tasuki firmware boards
     """

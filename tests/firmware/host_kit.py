@@ -5,7 +5,7 @@
     image.run("a_prefill", …)                       # the second function of a model with two signatures
     image.selftest("a")                             # the status of tsk_a_selftest
 
-    library = host_kit.library([build.generate(data)])     # a shared object through ctypes, no sanitizers, -O2
+    library = host_kit.shared_library([build.generate(data)])     # a shared object through ctypes, no sanitizers, -O2
     library.run("model", [inputs])                         # the same
 
     host_kit.compile_c({"x.c": b"…"}, "shared")            # any C with the runtime: the path of the .so
@@ -110,7 +110,7 @@ def image(models: Sequence["Generated"], flags: Sequence[str] = SANITIZERS, comp
     return Image(path, functions, names)
 
 
-def library(models: Sequence["Generated"], flags: Sequence[str] = PLAIN, compiler: str = "gcc") -> Library:
+def shared_library(models: Sequence["Generated"], flags: Sequence[str] = PLAIN, compiler: str = "gcc") -> Library:
     """A shared object of all `models`, which have different names and one rounding."""
     functions = tuple(function for model in models for function in model.functions)
     path = compile_c(_sources(models), "shared", flags, compiler, _rounding(models))

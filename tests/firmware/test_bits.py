@@ -92,14 +92,14 @@ def test_an_operator_that_only_litert_has() -> None:
 def test_clang_gives_the_same_bits() -> None:
     data = firmware_models.layernorm(3, firmware_models.SMALL)
     model = build.generate(data, "m")
-    library = host_kit.library([model], ("-O3", "-fPIC"), "clang")
+    library = host_kit.shared_library([model], ("-O3", "-fPIC"), "clang")
     assert _differences(model, data, library, 2) == 0
 
 
 def test_ids_outside_the_table_are_refused() -> None:
     model = build.generate(firmware_models.dyt(3, firmware_models.SMALL), "m")
     ids: NDArray[Any] = np.zeros((1, firmware_models.SMALL.tokens), np.int32)
-    library = host_kit.library([model])
+    library = host_kit.shared_library([model])
     for bad in (-1, firmware_models.SMALL.vocabulary, 2**31 - 1, -(2**31)):
         for place in (0, firmware_models.SMALL.tokens - 1):
             ids[:] = 0

@@ -42,14 +42,14 @@ def test_it_runs_and_both_builds_agree() -> None:
     model = _small()
     runs = [[X], [X[::-1]], [np.roll(X, 5)]]
     careful = host_kit.image([model]).run("small", runs)
-    quick = host_kit.library([model]).run("small", runs)
+    quick = host_kit.shared_library([model]).run("small", runs)
     for one, other in zip(careful, quick, strict=True):
         assert np.array_equal(one[0], other[0])
     assert len({a[0].tobytes() for a in careful}) == 3
 
 
 def test_the_self_test_finds_a_single_wrong_bit() -> None:
-    (right,) = host_kit.library([_small()]).run("small", [[X]])
+    (right,) = host_kit.shared_library([_small()]).run("small", [[X]])
     wrong = right[0].copy()
     wrong[-1] ^= 1
     assert host_kit.image([_small(wanted=right[0])]).selftest("small") == 0
@@ -57,7 +57,7 @@ def test_the_self_test_finds_a_single_wrong_bit() -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    call = ctypes.CDLL(str(host_kit.library([_small()]).path)).tsk_small_invoke
+    call = ctypes.CDLL(str(host_kit.shared_library([_small()]).path)).tsk_small_invoke
     memory = np.zeros(1024, np.uint8)
     arena = memory[-memory.ctypes.data % 16 :].ctypes.data
     x = ctypes.c_void_p(memory.ctypes.data + 512)
@@ -83,7 +83,7 @@ def test_names_of_a_hostile_model_are_harmless(compiler: str) -> None:
             program, buffers=buffers, inputs=(ports[0],), outputs=(ports[1],), notes=tuple(names)
         )  # fmt: skip
         model = _small(hostile, graph=replace(graph, tensors=tensors))
-        host_kit.library([model], ("-O0", "-fPIC"), compiler)
+        host_kit.shared_library([model], ("-O0", "-fPIC"), compiler)
 
 
 @given(st.text(max_size=60))
@@ -112,7 +112,7 @@ def test_a_name_that_c_can_not_have_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_it_compiles_without_the_self_test(compiler: str) -> None:
-    library = host_kit.library([_small()], ("-O1", "-fPIC", "-DTSK_SELFTEST=0"), compiler)
+    library = host_kit.shared_library([_small()], ("-O1", "-fPIC", "-DTSK_SELFTEST=0"), compiler)
     assert not hasattr(ctypes.CDLL(str(library.path)), "tsk_small_selftest")
 
 

@@ -1,35 +1,6 @@
 /** @file
  * Arm MPS3 with application note 547: Cortex-M55 at 32 MHz, in its Secure state. */
-#include "tsk_port.h"
-
-#include "tsk_clock.h"
-#include "tsk_ram_storage.h"
-#include "tsk_status.h"
-#include "tsk_uart.h"
-
 #define PORT_UART ((tsk_uart_t *)0x59303000u)
 #define PORT_HERTZ 32000000u
 
-int32_t tsk_port_read(void *buffer, size_t size, uint32_t timeout_ms) {
-    return tsk_uart_read(PORT_UART, PORT_HERTZ, buffer, size, timeout_ms);
-}
-
-int32_t tsk_port_write(const void *buffer, size_t size) {
-    return tsk_uart_write(PORT_UART, PORT_HERTZ, buffer, size);
-}
-
-uint32_t tsk_port_milliseconds(void) {
-    return tsk_clock_milliseconds(PORT_HERTZ);
-}
-
-/** The board has no source that is fit for keys. */
-int32_t tsk_port_entropy(void *buffer, size_t size) {
-    (void)buffer;
-    (void)size;
-    return TSK_E_IO;
-}
-
-/** Survives a reset, not a loss of power. */
-int32_t tsk_port_storage(tsk_storage_t what, uint32_t offset, void *data, size_t size) {
-    return tsk_ram_storage(what, offset, data, size);
-}
+#include "tsk_mps_port.h"
