@@ -1,12 +1,12 @@
 """The memory plan: a place in the arena for each buffer, by trying orders of placing them one at the lowest free place.
 
-That is offline dynamic storage allocation, which is NP-hard (Garey and Johnson, 1979); with a few dozen buffers a
-handful of good orders and a short random search from the best of them nearly always reach the lower bound.
+That is offline dynamic storage allocation, which is NP-hard (Garey and Johnson, 1979). A handful of buffers is tried in
+every order; with a few dozen, some good orders and a short random search from the best nearly always reach the bound.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ from tasuki.firmware_bridge.compiler.program import ALIGNMENT, Loop, Plan, Progr
 # Random changes to the best order that are tried in a row without a smaller plan, fewer where they would take long.
 _PATIENCE: Final = 100
 _PLACED: Final = 5000
+# So many, scratch among them, are tried in every order: 120 of them.
+_FEW: Final = 5
 
 
 class _Life(NamedTuple):
@@ -86,7 +88,8 @@ class _Problem:
         order, places = min(tried, key=lambda one: self.height(one[1]))
         rng = np.random.default_rng(len(self.sizes))
         idle = 0
-        while self.height(places) > bound and idle < min(_PATIENCE, _PLACED // len(order)):
+        patience = 0 if len(order) <= _FEW else min(_PATIENCE, _PLACED // len(order))
+        while self.height(places) > bound and idle < patience:
             idle += 1
             other = list(order)
             for old, new in rng.integers(len(order), size=(rng.integers(1, 4), 2)).tolist():
@@ -117,8 +120,11 @@ class _Problem:
         return max(needed)
 
     def _orders(self) -> Iterator[list[int]]:
-        """Buffers and scratch (the number behind the last buffer) in orders that are often good."""
+        """Buffers and scratch (the number behind the last buffer) in orders that are often good; few in every order."""
         count = len(self.sizes)
+        if count < _FEW:
+            yield from map(list, permutations(range(count + 1)))
+            return
         sizes = [*self.sizes, max([0, *self.scratch])]
         lives = [*self.lives, _Life(0, len(self.scratch))]
         large = sorted(range(count + 1), key=lambda i: (-sizes[i], lives[i].first))

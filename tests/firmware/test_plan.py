@@ -13,7 +13,7 @@ from tasuki.firmware_bridge.compiler.program import ALIGNMENT, Operand, Program
 
 
 @st.composite
-def problems(draw: st.DrawFn, most: int = 8) -> planner._Problem:
+def problems(draw: st.DrawFn, most: int = 8, share: bool = True) -> planner._Problem:
     """Buffers of up to 8 units over up to 6 steps; who ends where another begins may share its place."""
     steps = draw(st.integers(1, 6))
     ends = st.tuples(st.integers(0, steps - 1), st.integers(0, steps - 1))
@@ -21,7 +21,7 @@ def problems(draw: st.DrawFn, most: int = 8) -> planner._Problem:
     sizes = [ALIGNMENT * draw(st.integers(1, 8)) for _ in lives]
     scratch = [ALIGNMENT * draw(st.integers(0, 4)) for _ in range(steps)]
     pairs = [(i, j) for i, a in enumerate(lives) for j, b in enumerate(lives) if i != j and a.last == b.first]
-    chosen = draw(st.lists(st.sampled_from(pairs), max_size=3)) if pairs else []
+    chosen = draw(st.lists(st.sampled_from(pairs), max_size=3)) if pairs and share else []
     return planner._Problem(sizes, lives, scratch, {pair for i, j in chosen for pair in ((i, j), (j, i))})
 
 
@@ -51,6 +51,40 @@ def test_no_order_does_better(problem: planner._Problem) -> None:
     orders = permutations(range(len(problem.sizes) + 1))
     least = min(problem.height(problem._placed(order, meetings)) for order in orders)
     assert problem.height(problem.search()) == least
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(most=4, share=False))
+def test_a_few_buffers_take_the_least_there_is(problem: planner._Problem) -> None:
+    """No places at all, in whatever order they were found, make a smaller arena."""
+    height = problem.height(problem.search())
+    assert _fits(problem, height, [])
+    assert not _fits(problem, height - ALIGNMENT, [])
+
+
+def _fits(problem: planner._Problem, height: int, spans: list[range]) -> bool:
+    """Whether the buffers after those of `spans` have places below `height`, and scratch above those it meets."""
+    if len(spans) == len(problem.sizes):
+        return any(
+            all(
+                at + needed <= height
+                and not any(
+                    life.first <= k <= life.last and _meet(span, range(at, at + needed))
+                    for span, life in zip(spans, problem.lives, strict=True)
+                )
+                for k, needed in enumerate(problem.scratch)
+            )
+            for at in range(0, height + 1, ALIGNMENT)
+        )
+    here = problem.lives[len(spans)]
+    for at in range(0, height - problem.sizes[len(spans)] + 1, ALIGNMENT):
+        span = range(at, at + problem.sizes[len(spans)])
+        if not any(
+            life.first <= here.last and here.first <= life.last and _meet(span, other)
+            for other, life in zip(spans, problem.lives, strict=False)
+        ) and _fits(problem, height, [*spans, span]):
+            return True
+    return False
 
 
 @settings(max_examples=30, deadline=None)
