@@ -63,7 +63,7 @@ $(VENV)/board-aarch64/packages: tests/board/aarch64.sh setup.cfg | $(VENV)/dev.s
 	touch $@
 
 check-all: lint $(VENV)/oracle.stamp board-aarch64  ## lint and every test: the slow ones, Mosquitto's, the boards'
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --hypothesis-profile=explore
 
 docs: $(VENV)/dev.stamp  ## the reference, from the docstrings
 	$(BIN)/pdoc --output-directory build/docs $(ROOMS)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import jinja2
 import numpy as np
 
-from tasuki.firmware_bridge import c_form, naming, selftest_form
+from tasuki.firmware_bridge import c_unit, literals, naming, selftest_form
 from tasuki.firmware_bridge.c_form import Call, Function, Parameter, Unit
 from tasuki.firmware_bridge.compiler.ir import Graph
 from tasuki.firmware_bridge.compiler.program import Plan, Program
@@ -57,7 +57,7 @@ class Emitted:
 
 def write(model: Model) -> Emitted:
     """The files of `model`. Raises ModelUnsupported for what C can't hold."""
-    unit = c_form.unit(model.graphs, model.programs, model.plans)
+    unit = c_unit.unit(model.graphs, model.programs, model.plans)
     sizes = {kind: sum(a.data.nbytes for a in unit.arrays if a.model is kind) for kind in (True, False)}
     ordered = sorted(unit.arrays, key=lambda a: (-a.data.nbytes, a.name))[:_LARGEST]
     largest = tuple((a.comment, a.data.nbytes) for a in ordered)
@@ -83,7 +83,7 @@ def write(model: Model) -> Emitted:
 
 def _readme(model: Model, unit: Unit, sizes: Mapping[bool, int], largest: Sequence[tuple[str, int]]) -> dict[str, Any]:
     ports = [p for f in unit.functions for p in (*f.inputs, *f.outputs)]
-    item = {name: kind.itemsize for kind, name in c_form.C_TYPES.items()}
+    item = {name: kind.itemsize for kind, name in literals.C_TYPES.items()}
     return {
         "name": model.name, "title": naming.markdown(model.title), "about": naming.markdown(model.about),
         "version": version("tasuki"), "rounding": model.rounding, "functions": unit.functions,
@@ -99,7 +99,7 @@ def _readme(model: Model, unit: Unit, sizes: Mapping[bool, int], largest: Sequen
 def _templates() -> jinja2.Environment:
     found = environment()
     found.filters.update(
-        lines=c_form.lines, exact=c_form.exact, grid=_grid, prototype=prototype, call=_call, refusal=_refusal,
+        lines=literals.lines, exact=literals.exact, grid=_grid, prototype=prototype, call=_call, refusal=_refusal,
         vector=_vector, example=_example,
     )  # fmt: skip
     return found

@@ -6,7 +6,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tasuki.firmware_bridge.c_form import C_TYPES, Array, Function, shape_text
+from tasuki.firmware_bridge.c_form import Array, Function
+from tasuki.firmware_bridge.literals import C_TYPES, shape_text
 from tasuki.firmware_bridge.vectors import Vector
 
 

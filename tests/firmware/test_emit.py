@@ -14,7 +14,7 @@ from firmware import program_kit as kit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasuki.firmware_bridge import c_form, emit, header, naming
+from tasuki.firmware_bridge import c_unit, emit, header, literals, naming
 from tasuki.firmware_bridge.compiler.ir import Graph
 from tasuki.firmware_bridge.compiler.program import Operand, Plan, Port, Program, Step
 from tasuki.firmware_bridge.vectors import Vector
@@ -141,7 +141,7 @@ def test_extreme_constants_survive() -> None:
     }  # fmt: skip
     text = ["#include <stdint.h>"]
     for kind, data in arrays.items():
-        text += [f"const {kind} an_{kind}[] = {{", *c_form.lines(data), "};", f"const {kind} *get_{kind}(void);"]
+        text += [f"const {kind} an_{kind}[] = {{", *literals.lines(data), "};", f"const {kind} *get_{kind}(void);"]
         text += [f"const {kind} *get_{kind}(void) {{ return an_{kind}; }}"]
     library = ctypes.CDLL(str(host_kit.compile_c({"x.c": "\n".join(text).encode()}, "shared")))
     for kind, data in arrays.items():
@@ -158,7 +158,7 @@ def test_constants_that_are_not_finite_are_refused() -> None:
     step = Step("cast", params, (Operand(number),), (Operand(2),), 1, source=(0,))
     program = replace(program, buffers=(*program.buffers, endless), body=(step, *program.body))
     with pytest.raises(ModelUnsupported, match="the constant bound has values that are not finite"):
-        c_form.unit([kit.graph()], [program], [kit.plan()])
+        c_unit.unit([kit.graph()], [program], [kit.plan()])
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_constants_that_are_not_finite_are_refused() -> None:
 def test_a_step_that_is_not_as_the_header_says_is_refused(change: dict[str, Any], match: str) -> None:
     step = replace(kit.lut(Operand(0), Operand(1), 8), **change)
     with pytest.raises(ValueError, match=match):
-        c_form.unit([kit.graph()], [kit.with_steps(kit.program(), step)], [kit.plan()])
+        c_unit.unit([kit.graph()], [kit.with_steps(kit.program(), step)], [kit.plan()])
 
 
 def test_two_functions_share_what_is_equal() -> None:
     first, second = kit.program("two"), kit.program("two_again")
-    unit = c_form.unit([kit.graph()] * 2, [first, second], [kit.plan()] * 2)
+    unit = c_unit.unit([kit.graph()] * 2, [first, second], [kit.plan()] * 2)
     assert len(unit.arrays) == 5
     assert len(unit.structs) == 3
     assert [f.name for f in unit.functions] == ["two", "two_again"]
@@ -190,7 +190,7 @@ def test_macros_of_different_functions_never_meet() -> None:
     """Input `b_x` of `m` and input `x` of `m_b` would both be TSK_M_B_X."""
     first, second = kit.program("m"), kit.program("m_b")
     first = replace(first, inputs=(replace(first.inputs[0], name="b_x"),))
-    unit = c_form.unit([kit.graph()] * 2, [first, second], [kit.plan()] * 2)
+    unit = c_unit.unit([kit.graph()] * 2, [first, second], [kit.plan()] * 2)
     macros = [p.macro for f in unit.functions for p in (*f.inputs, *f.outputs)]
     assert len(set(macros)) == len(macros)
 
