@@ -73,7 +73,7 @@ def generate(
             [vectors.make(graph, chosen, VECTORS, SEED) for graph in graphs],
             title=packed.manifest["name"] if packed else "a full-int8 .tflite",
             about=_about(packed) if packed else "", tflite_bytes=len(bare),
-            origin=_origin(packed) if packed else (),
+            origin=_origin(packed) if packed else (), task=packed.task if packed else "bare",
         )
     )  # fmt: skip
     arena = max(function.arena for function in made.functions)
@@ -100,7 +100,7 @@ def _compiled(
     names = naming.Names()
     programs: list[Program] = []
     for graph in graphs:
-        check.check(graph, file)
+        check.check(graph, file, rounding)
         own = names.take(f"{name}_{naming.identifier(graph.name, 'part')}" if programs else name)
         programs.append(lower.lower(graph, own, rounding))
     plans = tuple(plan.plan(program) for program in programs)

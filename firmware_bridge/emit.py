@@ -29,7 +29,8 @@ _LARGEST: Final = 5
 class Model:
     """All there is to say of a model: what was lowered, vectors for each program, and words for its README.
 
-    `origin` has rows of source, licence, origin and sha256. `programs[0]` is ``tsk_<name>_invoke``.
+    `origin` has rows of source, licence, origin and sha256. `programs[0]` is ``tsk_<name>_invoke``. `task` is ``bare``,
+    or that of an artifact.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Model:
     about: str = ""
     tflite_bytes: int = 0
     origin: Sequence[Mapping[str, str]] = ()
+    task: str = "bare"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,8 @@ def _readme(model: Model, unit: Unit, sizes: Mapping[bool, int], largest: Sequen
     return {
         "name": model.name, "title": naming.markdown(model.title), "about": naming.markdown(model.about),
         "version": version("tasuki"), "rounding": model.rounding, "functions": unit.functions,
-        "first": unit.functions[0], "integers": all(p.type != "float" for p in ports),
+        "first": unit.functions[0], "integers": all(p.type != "float" for p in ports), "task": model.task,
+        "roomiest": max(unit.functions, key=lambda f: f.arena).macro,
         "arena": max(f.arena for f in unit.functions), "ports": sum(p.count * item[p.type] for p in ports),
         "model_bytes": sizes[True], "table_bytes": sizes[False], "tflite_bytes": model.tflite_bytes,
         "largest": ", ".join(f"`{name}` ({size} bytes)" for name, size in largest) or "none",
@@ -97,7 +100,7 @@ def _readme(model: Model, unit: Unit, sizes: Mapping[bool, int], largest: Sequen
 
 
 def _templates() -> jinja2.Environment:
-    found = environment()
+    found = environment(".", "example")
     found.filters.update(
         lines=literals.lines, exact=literals.exact, grid=_grid, prototype=prototype, call=_call, refusal=_refusal,
         vector=_vector, example=_example,

@@ -6,6 +6,7 @@ from typing import Final
 from tasuki.firmware_bridge.compiler import rules_arithmetic, rules_dense, rules_moves, rules_reduce, rules_unary
 from tasuki.firmware_bridge.compiler.ir import Graph
 from tasuki.firmware_bridge.compiler.site import Site
+from tasuki.firmware_bridge.semantics.fixed_point import Rounding
 from tasuki.sdk.errors import ModelUnsupported
 
 RULES: Final[Mapping[str, Callable[[Site], None]]] = {
@@ -28,11 +29,11 @@ RULES: Final[Mapping[str, Callable[[Site], None]]] = {
 }  # fmt: skip
 
 
-def check(graph: Graph, file: str = "the model") -> None:
-    """Raises ModelUnsupported for the first operator that can't be compiled; it names `file`, operator and tensor, and
-    says what would do."""
+def check(graph: Graph, file: str = "the model", rounding: Rounding = "tflm") -> None:
+    """Raises ModelUnsupported for the first operator that can't be compiled with this `rounding`; it names `file`,
+    operator and tensor, and says what would do."""
     for operator in graph.operators:
-        RULES[operator.kind](Site(graph, operator, file))
+        RULES[operator.kind](Site(graph, operator, file, rounding))
     written = {number for operator in graph.operators for number in operator.outputs}
     for number in graph.outputs:
         if number not in written:

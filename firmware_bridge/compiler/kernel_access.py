@@ -185,6 +185,7 @@ _KERNELS: Final[Mapping[str, Callable[[Mapping[str, Any], int], Access]]] = {
     "sigmoid_s16": _unary(2),
     "reduce_s8": _reduce(1, 1),
     "reduce_s16": _reduce(2, 2),
+    "reduce_u8": _reduce(1, 1),
     "arg_s8": _reduce(1, 4),
     "gather": _gather,
     "copy": _copy,

@@ -40,9 +40,10 @@ def reduction(context: Context, node: Node) -> None:
         low, high = grids.limits(x.type)
         grid = {"in_zero": 0, "out_zero": 0, "multiplier": 0, "shift": 0, "min": low, "max": high}
     else:
-        grid = vars(reduce.reduce_params(node.operator, context.graph, count))
+        grid = vars(reduce.reduce_params(node.operator, context.graph, count, context.rounding))
     params = {"count": count, "inner": inner, **grid, "kind": _KINDS[node.kind]}
-    kernel = "reduce_s8" if x.type == np.int8 else "reduce_s16"
+    unsigned = reduce.is_unsigned(node.operator, context.graph, context.rounding)
+    kernel = "reduce_u8" if unsigned else "reduce_s8" if x.type == np.int8 else "reduce_s16"
     context.rows(kernel, params, node, context.memory.view(x.number), (count * inner, inner))
 
 

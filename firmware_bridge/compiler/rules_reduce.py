@@ -23,10 +23,14 @@ def total(site: Site) -> None:
     x, axes = site.arity(2)
     site.type(x, INT8, INT16)
     site.same_type(x, site.output)
+    litert = site.operator.kind == "SUM" and site.rounding == "single"
+    if litert and x.type == INT16:
+        site.fail("LiteRT has no SUM on int16, so rounding single has none; use MEAN and MUL, or rounding tflm", x)
     count = _reduced(site, x, axes)
     (scale_in, zero), (scale_out, _) = site.grid(x), site.grid(site.output)
     ratio = scale_in / scale_out / (count if site.operator.kind == "MEAN" else 1)
-    site.requantised(count * span(x, zero), ratio)
+    # LiteRT's SUM reads int8 as uint8.
+    site.requantised(count * (255 - zero if litert else span(x, zero)), ratio)
 
 
 def reduce_max(site: Site) -> None:

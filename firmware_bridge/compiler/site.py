@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasuki.firmware_bridge.compiler.advice import advice
 from tasuki.firmware_bridge.compiler.ir import Graph, Operator, Quantization, Tensor
+from tasuki.firmware_bridge.semantics.fixed_point import Rounding
 from tasuki.sdk.errors import ModelUnsupported
 
 INT8: Final = np.dtype(np.int8)
@@ -31,6 +32,7 @@ class Site:
     graph: Graph
     operator: Operator
     file: str
+    rounding: Rounding = "tflm"
 
     def fail(self, what: str, tensor: Tensor | None = None) -> NoReturn:
         """Refuse the operator because of `tensor`, or of its first output. Raises ModelUnsupported."""

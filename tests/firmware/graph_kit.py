@@ -1,7 +1,7 @@
 """Small quantised `.tflite` graphs (`Builder` says how), and the two interpreters that judge them.
 
 TensorFlow Lite Micro has no GELU and no RELU_N1_TO_1 as operators of their own (as a fused activation it has the
-latter); everything else that the compiler takes runs in both. LiteRT's reference kernel of SUM wraps at int8.
+latter), LiteRT no SUM on int16; everything else that the compiler takes runs in both.
 """
 
 from collections.abc import Sequence

@@ -70,14 +70,14 @@ def test_a_causal_student_of_the_converter() -> None:
 
 @pytest.mark.parametrize("rounding", ["tflm", "single"])
 def test_random_graphs(rounding: str) -> None:
-    _check(graphs(rounding, 0, BATCH if rounding == "tflm" else BATCH // 3), rounding, 2)
+    _check(graphs(0, BATCH if rounding == "tflm" else BATCH // 3), rounding, 2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rounding", ["tflm", "single"])
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_five_hundred_random_graphs(batch: int, rounding: str) -> None:
-    _check(graphs(rounding, 1000 + BATCH * batch, BATCH), rounding, 2)
+    _check(graphs(1000 + BATCH * batch, BATCH), rounding, 2)
 
 
 def test_an_operator_that_only_litert_has() -> None:

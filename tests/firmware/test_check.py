@@ -347,6 +347,14 @@ def test_refused(make: Make, words: str) -> None:
         assert "tensor '" in message
 
 
+def test_sums_that_only_one_rounding_has() -> None:
+    wide, near = graph_of(every_operator.sum_wide), graph_of(_move("SUM", [[1]], (2,), out=0.05 * 2**-21))
+    for graph, words in ((wide, "no SUM on int16.*use MEAN and MUL, or rounding tflm"), (near, "enlarge the scale")):
+        check.check(graph)
+        with pytest.raises(ModelUnsupported, match=words):
+            check.check(graph, "lamp.tflite", "single")
+
+
 def test_no_outputs() -> None:
     (graph,) = reader.read(Builder().build(), "lamp")
     with pytest.raises(ModelUnsupported, match="no outputs"):

@@ -43,11 +43,13 @@ def test_what_litert_lacks(make: Callable[[Builder], int]) -> None:
 
 
 def test_sum_is_right_in_tflm_alone() -> None:
-    # LiteRT's reference keeps its sum in int8, so it wraps; it can't judge SUM.
+    # LiteRT's reference takes int8 for uint8.
     g = Builder()
     g.output(sum_(g))
     data = g.build()
     (x,) = random_inputs(data, np.random.default_rng(7))
     real = (x.astype(np.float64) - 3).sum(1) * 0.05 / 0.15 + 1
     assert np.abs(tflm(data, [x])[0] - real).max() <= 1
+    wrong = (x.view(np.uint8) - 3.0).sum(1) * 0.05 / 0.15 + 1
+    assert np.abs(litert_reference(data, [x])[0].view(np.uint8) - np.clip(wrong, 0, 255)).max() <= 1
     assert np.abs(litert_reference(data, [x])[0] - real).max() > 50

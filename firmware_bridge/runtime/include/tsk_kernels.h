@@ -196,6 +196,10 @@ void tsk_reduce_s8_plain(const tsk_reduce_s8_t *p, const int8_t *x, int8_t *y, i
 /** The same on int16. */
 typedef tsk_reduce_s8_t tsk_reduce_s16_t;
 void tsk_reduce_s16_plain(const tsk_reduce_s16_t *p, const int16_t *x, int16_t *y, int32_t rows);
+/** The same on uint8, but SUM alone: with TSK_ROUNDING_SINGLE that of int8, whose bytes LiteRT's reference reads and
+ * writes as uint8. `kind` is 1. */
+typedef tsk_reduce_s8_t tsk_reduce_u8_t;
+void tsk_reduce_u8_plain(const tsk_reduce_u8_t *p, const uint8_t *x, uint8_t *y, int32_t rows);
 
 /** GATHER and EMBEDDING_LOOKUP: y[o][r] = table[o][ids[r]], where elements are `row_bytes` long. */
 typedef struct {

@@ -50,6 +50,7 @@ void tsk_reduce_s8(const tsk_reduce_s8_t *p, const int8_t *x, int8_t *y, int32_t
 #define tsk_rsqrt_s16 tsk_rsqrt_s16_plain
 #define tsk_sigmoid_s16 tsk_sigmoid_s16_plain
 #define tsk_reduce_s16 tsk_reduce_s16_plain
+#define tsk_reduce_u8 tsk_reduce_u8_plain
 #define tsk_gather tsk_gather_plain
 #define tsk_copy tsk_copy_plain
 #define tsk_fill tsk_fill_plain

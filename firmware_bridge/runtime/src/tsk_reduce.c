@@ -39,6 +39,19 @@ void tsk_reduce_s16_plain(const tsk_reduce_s16_t *p, const int16_t *x, int16_t *
     }
 }
 
+void tsk_reduce_u8_plain(const tsk_reduce_u8_t *p, const uint8_t *x, uint8_t *y, int32_t rows) {
+    for (int32_t r = 0; r < rows; r++, x += p->count * p->inner) {
+        for (int32_t i = 0; i < p->inner; i++) {
+            const uint8_t *value = x + i;
+            int32_t sum = 0;
+            for (int32_t n = 0; n < p->count; n++, value += p->inner) {
+                sum += *value;
+            }
+            *y++ = (uint8_t)finish(p, sum);
+        }
+    }
+}
+
 void tsk_arg_s8_plain(const tsk_arg_s8_t *p, const int8_t *x, int32_t *y, int32_t rows) {
     for (int32_t r = 0; r < rows; r++, x += p->count * p->inner) {
         for (int32_t i = 0; i < p->inner; i++) {
