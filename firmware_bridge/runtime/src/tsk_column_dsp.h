@@ -1,25 +1,37 @@
 /** @file
- * Private to the DSP forms: one column of weights against a panel of rows, in assembler. */
+ * Private to the DSP forms: columns of weights against a panel of rows, in assembler. */
 #ifndef TSK_COLUMN_DSP_H
 #define TSK_COLUMN_DSP_H
 
 #include "tsk_kernels.h"
 
-/** What a column needs besides its weights and the panel. The assembler knows the places of the fields. */
-typedef struct {
-    int32_t groups;        /**< of four weights */
-    int32_t sum[TSK_ROWS]; /**< where the sums begin; where they are left if `multiplier` is 0 */
-    int32_t multiplier;    /**< 0, or: requantise, saturate to int8, and store at y[r * y_row] */
-    int32_t addend;        /**< out_zero and one half, both shifted to the left by `shift` */
-    int32_t shift;         /**< to the right, 1 to 20 */
-    int8_t *y;
-    int32_t y_row;
-} tsk_dsp_column_t;
+/** Groups of four weights that the assembler's loop has in a turn. */
+#define TSK_DSP_UNROLLED 8
 
-/* For six rows, two, or one. `weights` are 4 * groups bytes at any address, `panel` is what tsk_dsp_pack makes. Each
- * takes 48 bytes of stack, which -fstack-usage does not see. */
-void tsk_dsp_column_by_six(const int8_t *weights, const int32_t *panel, tsk_dsp_column_t *t);
-void tsk_dsp_column_by_two(const int8_t *weights, const int32_t *panel, tsk_dsp_column_t *t);
-void tsk_dsp_column_by_one(const int8_t *weights, const int32_t *panel, tsk_dsp_column_t *t);
+/** What the columns need besides weights and panel. The assembler knows the places of the fields, and moves `y`,
+ * `channel`, `columns` and `bias` on. */
+typedef struct {
+    int32_t y_row, out_zero;
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int8_t *y;             /**< of this column, for the first row */
+    int32_t channel;       /**< of `multiplier` and `shift` */
+    int32_t columns;       /**< that are left, this one within */
+    const int32_t *bias;   /**< where the next column's sums begin; NULL: `first` */
+    int32_t y_column;
+    int32_t channels;      /**< 1: a channel for each column, 0: one for all */
+    const int32_t *first;  /**< [TSK_ROWS], where every column's sums begin */
+    int32_t skip;          /**< bytes from the end of a column to the next */
+    int32_t jump;          /**< groups that the loop's first turn leaves out */
+    const int32_t *end;    /**< of the panel */
+    int32_t sum[TSK_ROWS]; /**< of a column that is not stored */
+} tsk_dsp_columns_t;
+
+/** All columns for `rows` rows, which are 6, 2 or 1: sums are requantised, saturated to int8 and stored at
+ * y[r * y_row]. It stops before a column is stored whose multiplier is below 2^30, or whose shift is not to the right,
+ * and leaves its sums in `sum`; otherwise `columns` becomes 0. `weights` are at any address, and a group may go on
+ * behind a column's end; `panel` is what tsk_dsp_pack makes.
+ * @return the weights of the next column. It takes 56 bytes of stack, which -fstack-usage does not see. */
+const int8_t *tsk_dsp_columns(const int8_t *weights, const int32_t *panel, tsk_dsp_columns_t *t, int32_t rows);
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef TSK_DSP_H
 #define TSK_DSP_H
 
+#include "tsk_column_dsp.h"
 #include "tsk_kernels.h"
 
 #if TSK_KERNELS == TSK_KERNELS_DSP
@@ -80,17 +81,27 @@ static inline int32_t tsk_dsp_saturate(int32_t x) {
     return y;
 }
 
+/* A requantisation in assembler, rounded twice, with the zero point, saturated to int8. `multiplier` holds what
+ * 2 * multiplier is in 32 bits, that is less 2^32, because it is at least 2^30; so `value` times 2^32 is added to the
+ * product, and nothing overflows. `power` holds -2^(32 - shift), for a shift of 1 to 31 to the right, halves away
+ * from 0. */
+#define TSK_DSP_SCALE(value, multiplier, power, zero) \
+    "smmlar " value ", " value ", " multiplier ", " value "\n" \
+    "add " value ", " value ", " value ", asr #31\n" \
+    "smmlsr " value ", " value ", " power ", " zero "\n" \
+    "ssat " value ", #8, " value "\n"
+
 /** y(r, o) = lut[clamp(requantise(first + sum_l weights[o * weights_row + l] * a(r, l)) + out_zero)], where `first`
- * is bias[o], or, if that is NULL, a number for each row. */
+ * is bias[o], or, if that is NULL, first[r]. */
 typedef struct {
     const int8_t *weights;
-    const int32_t *bias;
-    const int32_t *multiplier; /**< this and the next as in tsk_fc_s8_t */
-    const int8_t *shift;
-    const double *scale; /**< NULL: `multiplier` with either rounding */
+    const int32_t *bias, *first;
+    const double *scale; /**< as in tsk_fc_s8_t; NULL: columns.multiplier */
     const int8_t *lut;
-    int32_t weights_row, k, columns, channels;
-    int32_t out_zero, min, max, y_row, y_column;
+    int32_t weights_row, k, min, max;
+    int32_t count;             /**< of columns */
+    int32_t channels;          /**< 1: `scale` or columns.multiplier has a number for each column, 0: one for all */
+    tsk_dsp_columns_t columns; /**< the caller sets y_row, out_zero, multiplier, shift, y_column and channels */
 } tsk_dsp_product_t;
 
 /** How many rows the next panel has when `rows` are left: 6, 2 or 1. */
@@ -103,8 +114,8 @@ static inline int32_t tsk_dsp_panel_rows(int32_t rows) {
 void tsk_dsp_pack(const int8_t *a, int32_t a_row, int32_t a_column, int32_t zero, int32_t rows, int32_t k,
                   int32_t *panel);
 
-/** The product for the rows of one panel (6, 2 or 1). `first` has TSK_ROWS numbers, if p->bias is NULL. */
-void tsk_dsp_product(const tsk_dsp_product_t *p, const int32_t *panel, int32_t rows, const int32_t *first, int8_t *y);
+/** The product for the rows of one panel (6, 2 or 1). */
+void tsk_dsp_product(tsk_dsp_product_t *p, const int32_t *panel, int32_t rows, int8_t *y);
 
 #endif
 #endif

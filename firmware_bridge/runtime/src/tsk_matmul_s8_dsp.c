@@ -32,23 +32,24 @@ static void multiply(const tsk_matmul_s8_t *p, const int8_t *a, const int8_t *b,
     int32_t *const panel = scratch;
     int32_t first[TSK_ROWS] = {0, 0, 0, 0, 0, 0};
     const int8_t shift = (int8_t)p->shift;
-    tsk_dsp_product_t product = {
-        .weights = b,
-        .bias = NULL,
-        .multiplier = &p->multiplier,
-        .shift = &shift,
-        .scale = NULL,
-        .lut = p->lut,
-        .weights_row = p->b_column,
-        .k = p->k,
-        .columns = p->n,
-        .channels = 0,
-        .out_zero = p->out_zero,
-        .min = p->min,
-        .max = p->max,
-        .y_row = p->y_row,
-        .y_column = p->y_column,
-    };
+    tsk_dsp_product_t product;
+    product.weights = b;
+    product.bias = NULL;
+    product.first = first;
+    product.scale = NULL;
+    product.lut = p->lut;
+    product.weights_row = p->b_column;
+    product.k = p->k;
+    product.min = p->min;
+    product.max = p->max;
+    product.count = p->n;
+    product.channels = 0;
+    product.columns.y_row = p->y_row;
+    product.columns.out_zero = p->out_zero;
+    product.columns.multiplier = &p->multiplier;
+    product.columns.shift = &shift;
+    product.columns.y_column = p->y_column;
+    product.columns.channels = 0;
     if (p->b_row != 1) {
         int8_t *const columns = (int8_t *)scratch + 2 * TSK_ROWS * ((p->k + 3) / 4 * 4);
         transpose(p, b, columns);
@@ -59,7 +60,7 @@ static void multiply(const tsk_matmul_s8_t *p, const int8_t *a, const int8_t *b,
         const int32_t count = tsk_dsp_panel_rows(rows);
         tsk_dsp_pack(a, p->a_row, p->a_column, p->a_zero, count, p->k, panel);
         sum_rows(panel, count, p->k, p->b_zero, first);
-        tsk_dsp_product(&product, panel, count, first, y);
+        tsk_dsp_product(&product, panel, count, y);
         a += count * p->a_row;
         y += count * p->y_row;
         rows -= count;

@@ -247,18 +247,20 @@ static places_t random_places(void) {
     return at;
 }
 
+/** As in models, the rescaled values of one operand are exact, or of both; seldom of neither. */
 static tsk_add_s8_t random_add(const places_t *at, bool squared) {
-    const int32_t shift_of_one = between(0, 9) == 0 ? 0 : -1, left_shift = squared ? 7 : 20;
+    const int32_t exact = between(0, 9), left_shift = squared ? 7 : 20;
+    const bool a_exact = exact <= 5, b_exact = exact >= 5 && exact <= 8;
     tsk_add_s8_t p = {.columns = at->columns, .a_row = at->a_row, .a_column = at->a_column, .b_row = at->b_row};
     p.b_column = at->b_column;
     p.a_offset = between(-127, 128);
     p.b_offset = between(-127, 128);
     p.out_offset = between(-128, 127);
     p.left_shift = left_shift;
-    p.a_multiplier = shift_of_one ? random_multiplier() : 1 << 30;
-    p.b_multiplier = random_multiplier();
-    p.a_shift = shift_of_one;
-    p.b_shift = between(-12, -1);
+    p.a_multiplier = a_exact ? 1 << 30 : random_multiplier();
+    p.b_multiplier = b_exact ? 1 << 30 : random_multiplier();
+    p.a_shift = a_exact ? 0 : between(-12, -1);
+    p.b_shift = b_exact ? 0 : between(-12, -1);
     p.out_multiplier = random_multiplier();
     p.out_shift = between(0, 9) ? between(-left_shift, -left_shift + 6) : between(-31, 0);
     p.subtract = between(0, 1);
