@@ -5,7 +5,8 @@
 Each model is compiled twice for each board: without the self-test, which is what is measured and what `code_bytes`
 counts, and with it, for `code_bytes_selftest`. It runs in QEMU on seeded inputs, and every output is compared with
 that of the PyPI package `tflite_micro`. Instructions are those that the emulator counted: no measure of speed.
-`ram_bytes` is everything static (arena, inputs and outputs within) and the deepest stack that was seen.
+`ram_bytes` is everything static (arena, inputs and outputs within) and the deepest stack that was seen. `code_bytes`
+has the tables within, `model_bytes` what aligns the model's constants.
 """
 
 import tempfile
@@ -23,6 +24,7 @@ from tasuki.converter import arena
 from tasuki.firmware_bridge import boards, build, measure, vectors
 from tasuki.firmware_bridge.boards import Board
 from tasuki.firmware_bridge.build import Generated
+from tasuki.sdk import artifact
 from tasuki.sdk.errors import ConversionError, MissingExtra
 
 Progress = Callable[[str, int, int, str], None]
@@ -52,16 +54,20 @@ def run(plan: Plan, progress: Progress) -> dict[str, Any]:
 
     Raises:
         FirmwareError: A model that can't become C, a missing tool, a board that does not answer; see the subclasses.
+        ArtifactMissing: There is no such file.
     """
     began = time.monotonic()
     models = _files(plan.models) if plan.models else _twins(plan.quick)
+    # All are compiled before any is measured: one that can't be is told at once, by its file's name.
+    made = {name: build.generate(model) for name, model in models.items()}
     found: dict[str, dict[str, Any]] = {board: {} for board in plan.boards}
     steps = len(models) * len(plan.boards)
-    for number, (name, model) in enumerate(models.items()):
-        generated = build.generate(model)
+    for number, (name, generated) in enumerate(made.items()):
         rng = np.random.default_rng(SEED)
         inputs = [vectors.random_inputs(generated.graphs[0], rng) for _ in range(plan.inputs)]
-        flatbuffer = model[: generated.tflite_bytes]  # an artifact begins with it
+        model = models[name]
+        content = model if isinstance(model, bytes) else artifact.read(model)
+        flatbuffer = content[: generated.tflite_bytes]  # an artifact begins with it
         wanted = reference(flatbuffer, inputs, len(generated.programs[0].outputs))
         beside = interpreter_arena(flatbuffer)
         for place, board in enumerate(plan.boards):
@@ -147,22 +153,25 @@ def _bits(array: NDArray[Any]) -> str:
     return f"u{array.itemsize}"
 
 
-def _twins(quick: bool) -> dict[str, bytes]:
+def _twins(quick: bool) -> dict[str, Path | bytes]:
     shape = firmware_models.SMALL if quick else firmware_models.REFERENCE
     return {name: firmware_models.MODELS[made](SEED, shape) for name, made in TWINS.items()}
 
 
-def _files(paths: Sequence[Path]) -> dict[str, bytes]:
-    return {path.stem: path.read_bytes() for path in paths}
+def _files(paths: Sequence[Path]) -> dict[str, Path | bytes]:
+    """The files by their stems, by their whole paths where two have the same."""
+    stems = [path.stem for path in paths]
+    return {path.stem if stems.count(path.stem) == 1 else str(path): path for path in paths}
 
 
 def table(figures: Mapping[str, Any]) -> list[str]:
     """The figures for people, a line for each model on each board."""
-    lines = [f"{'board':<11}  {'model':<12}" + "".join(f"{name.removesuffix('_bytes'):>14}" for name in _COLUMNS)]
+    wide = max(12, *(len(model) for models in figures["boards"].values() for model in models))
+    lines = [f"{'board':<11}  {'model':<{wide}}" + "".join(f"{name.removesuffix('_bytes'):>14}" for name in _COLUMNS)]
     for board, models in figures["boards"].items():
         for model, found in models.items():
             cells = ("" if found.get(name) is None else f"{found[name]:,}" for name in _COLUMNS)
-            lines.append(f"{board:<11}  {model:<12}" + "".join(f"{cell:>14}" for cell in cells))
+            lines.append(f"{board:<11}  {model:<{wide}}" + "".join(f"{cell:>14}" for cell in cells))
     return [
         *lines,
         "Instructions are counted by the emulator: no measure of speed. The rest is bytes; code has the tables within.",

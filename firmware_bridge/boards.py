@@ -10,9 +10,12 @@ A board of one's own is such a folder anywhere, with a file `board.ini` that say
     ram_at = 0x20000000
     ram = 131072
     hertz = 168000000
+
+All are wanted. `vectors_at` may follow, where the core reads its vectors elsewhere than at the start of flash.
 """
 
 import configparser
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,7 +30,7 @@ class Board:
     """`flash` and `ram` are in bytes and `hertz` is the processor's clock; all are 0 on the host, which has no limits.
 
     `flags` choose the core for arm-none-eabi-gcc. `machine` is QEMU's name for the board, None where it has none.
-    `folder` is that of a board of one's own.
+    `folder` is that of a board of one's own. The core reads its vectors at `vectors_at`, else where flash begins.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Board:
     hertz: int = 0
     machine: str | None = None
     folder: Path | None = None
+    vectors_at: int | None = None
 
     @property
     def port(self) -> Path:
@@ -50,6 +54,16 @@ class Board:
     def is_host(self) -> bool:
         """Whether the image is a process of this machine."""
         return not self.flags
+
+    @property
+    def vectors(self) -> int:
+        """The address of the vector table."""
+        return self.flash_at if self.vectors_at is None else self.vectors_at
+
+    @property
+    def mark(self) -> str | None:
+        """The symbol by which an image tells that it is for this emulated board."""
+        return self.machine and f"tsk_board_{self.name.replace('-', '_')}"
 
 
 _M = ("-mthumb", "-mfloat-abi=hard")
@@ -65,10 +79,19 @@ BOARDS: Final = (
     Board("mps2-an505", "Cortex-M33", ("-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16", *_M), 4 * _MIB, 4 * _MIB,
           0x10000000, 0x38000000, 20_000_000, "mps2-an505"),
     Board("mps3-an547", "Cortex-M55", ("-mcpu=cortex-m55", *_M), 2 * _MIB, 512 * _KIB,
-          0x11000000, 0x30000000, 32_000_000, "mps3-an547"),
+          0x11000000, 0x30000000, 32_000_000, "mps3-an547", vectors_at=0x00000000),
 )  # fmt: skip
 _FILE: Final = "board.ini"
-_NUMBERS: Final = ("flash", "ram", "flash_at", "ram_at", "hertz")
+# What `board.ini` has: words, and numbers with their bounds.
+_SIZE, _ADDRESS = range(1, 2**32 + 1), range(2**32)
+_WORDS: Final = {"core": "the name of the core", "flags": "those that choose the core for arm-none-eabi-gcc"}
+_NUMBERS: Final = {
+    "flash_at": (_ADDRESS, "the address of flash"), "flash": (_SIZE, "the bytes of flash"),
+    "ram_at": (_ADDRESS, "the address of memory"), "ram": (_SIZE, "the bytes of memory"),
+    "hertz": (_SIZE, "the clock of the processor"), "vectors_at": (_ADDRESS, "the address of the vector table"),
+}  # fmt: skip
+_OPTIONAL: Final = "vectors_at"
+_TUTORIAL: Final = "docs/tutorials/firmware-engineer.md has an example of all"
 NAMES: Final = tuple(board.name for board in BOARDS)
 
 
@@ -89,22 +112,49 @@ def get(name: str) -> Board:
 
 
 def _own(folder: Path) -> Board:
+    path = folder / _FILE
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string((folder / _FILE).read_text(encoding="utf-8"))
-        said = parser["board"]
-        flash, ram, flash_at, ram_at, hertz = (int(said[key], 0) for key in _NUMBERS)
-        core, flags = said["core"], tuple(said["flags"].split())
-    except (OSError, UnicodeDecodeError, configparser.Error, KeyError, ValueError) as error:
-        raise InputError(f"{folder / _FILE}: {' '.join(str(error).split())}; see `boards.py` for an example") from None
+        parser.read_string(path.read_text(encoding="utf-8"), _FILE)
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())}; {_TUTORIAL}") from None
+    if "board" not in parser:
+        raise InputError(f"{path} has no section [board]; {_TUTORIAL}")
+    said = parser["board"]
+    for key in said:
+        if key not in _WORDS and key not in _NUMBERS:
+            raise InputError(f"{path}: {key!r} is none of {', '.join((*_WORDS, *_NUMBERS))}")
+    core, flags = (_word(path, said, key) for key in _WORDS)
+    numbers = {key: _number(path, said, key) for key in _NUMBERS if key in said or key != _OPTIONAL}
     for file in ("port.c", "link.ld"):
         if not (folder / file).is_file():
             raise InputError(f"{folder / file} is missing: a board has {_FILE}, port.c and link.ld")
-    if not flags or hertz <= 0 or not (_is_memory(flash_at, flash) and _is_memory(ram_at, ram)):
-        raise InputError(f"{folder / _FILE}: flags, a clock, and flash and memory within 4 GiB are wanted")
-    return Board(folder.name, core, flags, flash, ram, flash_at, ram_at, hertz, folder=folder)
+    for at, size in (("flash_at", "flash"), ("ram_at", "ram")):
+        if numbers[at] + numbers[size] > 2**32:
+            raise InputError(f"{path}: {at} = {said[at]} and {size} = {said[size]} end beyond 4 GiB")
+    flash, ram, flash_at, ram_at, hertz = (numbers[key] for key in ("flash", "ram", "flash_at", "ram_at", "hertz"))
+    return Board(folder.name, core, tuple(flags.split()), flash, ram, flash_at, ram_at, hertz,
+                 folder=folder, vectors_at=numbers.get(_OPTIONAL))  # fmt: skip
 
 
-def _is_memory(at: int, size: int) -> bool:
-    """Whether a 32-bit core can have `size` bytes from the address `at` on."""
-    return at >= 0 and 0 < size <= 2**32 - at
+def _word(path: Path, said: Mapping[str, str], key: str) -> str:
+    value = said.get(key, "").strip()
+    if not value:
+        raise InputError(f"{path} lacks {key!r}, {_WORDS[key]}: {_TUTORIAL}")
+    return value
+
+
+def _number(path: Path, said: Mapping[str, str], key: str) -> int:
+    bounds, meaning = _NUMBERS[key]
+    if key not in said:
+        raise InputError(f"{path} lacks {key!r}, {meaning}: {_TUTORIAL}")
+    try:
+        value = int(said[key], 0)
+    except ValueError:
+        value = -1
+    if value not in bounds:
+        raise InputError(
+            f"{path}: {key} is {said[key]!r}; it is {meaning}, a number such as 131072 or 0x20000, "
+            f"from {bounds.start} to {bounds.stop - 1:#x}"
+        )
+    return value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tasuki.firmware_bridge import emit, naming, text, vectors
 from tasuki.firmware_bridge.c_form import Function
@@ -29,8 +29,9 @@ SEED: Final = 0
 class Generated:
     """A model in C. `files` are the model's own, without the runtime; sizes are in bytes.
 
-    `artifact` is None for a bare `.tflite`. `functions[i]` is ``tsk_<programs[i].name>_invoke``. `arena_bytes` is the
-    largest arena, `largest` has the largest constants with their sizes.
+    `artifact` is None for a bare `.tflite`, `learned` what is built into its answer. `functions[i]` is
+    ``tsk_<programs[i].name>_invoke``. `arena_bytes` is the largest arena, `largest` has the largest constants with
+    their sizes, `text_sizes` the constants that turn text into the answer.
     """
 
     name: str
@@ -46,6 +47,8 @@ class Generated:
     tflite_bytes: int
     largest: tuple[tuple[str, int], ...]
     artifact: Artifact | None = None
+    learned: text.Learned | None = None
+    text_sizes: tuple[tuple[str, int], ...] = ()
 
 
 def generate(
@@ -67,6 +70,8 @@ def generate(
     chosen = _rounding(rounding or ("tflm" if packed is None else packed.manifest["rounding"]))
     graphs = reader.read(bare, called)
     programs, plans = _compiled(graphs, name, chosen, called)
+    said = text.generate(packed, programs, name, learned) if packed else text.Code({}, ())
+    adapter = _adapter(packed, learned) if packed and learned else None
     made = emit.write(
         emit.Model(
             name, chosen, graphs, programs, plans,
@@ -74,6 +79,7 @@ def generate(
             title=packed.manifest["name"] if packed else "a full-int8 .tflite",
             about=_about(packed) if packed else "", tflite_bytes=len(bare),
             origin=_origin(packed) if packed else (), task=packed.task if packed else "bare",
+            text_sizes=said.sizes, adapter=adapter, limits=said.limits,
         )
     )  # fmt: skip
     arena = max(function.arena for function in made.functions)
@@ -81,13 +87,12 @@ def generate(
         "made_by": "tasuki", "version": version("tasuki"), "name": name, "rounding": chosen,
         "source_sha256": hashlib.sha256(data).hexdigest(), "arena_bytes": arena, "model_bytes": made.model_bytes,
         "table_bytes": made.table_bytes, "tflite_bytes": len(bare),
+        **{f"{what}_bytes": size for what, size in said.sizes}, **({"adapter": adapter} if adapter else {}),
     }  # fmt: skip
-    files = {**made.files, FACTS: json.dumps(facts, indent=2, sort_keys=True).encode() + b"\n"}
-    if packed:
-        files.update(text.generate(packed, programs, name, learned))
+    files = {**made.files, **said.files, FACTS: json.dumps(facts, indent=2, sort_keys=True).encode() + b"\n"}
     return Generated(
         name, chosen, files, graphs, programs, plans, made.functions, arena, made.model_bytes, made.table_bytes,
-        len(bare), made.largest, packed,
+        len(bare), made.largest, packed, learned, said.sizes,
     )  # fmt: skip
 
 
@@ -132,6 +137,14 @@ def _artifact(data: bytes, called: str) -> Artifact | None:
             f"{called} has float activations (tier {found.manifest['tier']}): convert it for the tier mcu, in int8"
         )
     return found
+
+
+def _adapter(packed: Artifact, learned: text.Learned) -> dict[str, Any]:
+    """What tells a build with an adapter from others: `own_labels` are those that the artifact does not have."""
+    return {
+        "kind": learned.kind, "examples": learned.examples, "labels": list(learned.head.labels),
+        "own_labels": list(learned.own(packed.labels)), "sha256": learned.digest,
+    }  # fmt: skip
 
 
 def _about(packed: Artifact) -> str:

@@ -33,7 +33,7 @@ class Constants:
         kind = C_TYPES[data.dtype]
         key = (kind, data.tobytes(), buffer.place == "model")
         if key not in self.arrays:
-            name = self._names.take(f"{naming.identifier(buffer.name, 'constant')}_{buffer.number}")
+            name = self._names.take(f"{naming.identifier(buffer.name, 'data')}_{buffer.number}")
             about = f"{kind} {shape_text(data.shape)}: {naming.comment(buffer.name)}"
             self.arrays[key] = Array(name, kind, data.ravel(), buffer.place == "model", about)
         return self.arrays[key].name

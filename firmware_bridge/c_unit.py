@@ -1,6 +1,7 @@
 """A model's C file from its lowered programs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,13 +13,20 @@ from tasuki.firmware_bridge.compiler.program import Loop, Plan, Port, Program
 from tasuki.firmware_bridge.literals import C_TYPES, shape_text
 
 
-def unit(graphs: Sequence[Graph], programs: Sequence[Program], plans: Sequence[Plan]) -> Unit:
+def unit(
+    graphs: Sequence[Graph],
+    programs: Sequence[Program],
+    plans: Sequence[Plan],
+    limits: Mapping[str, int] = MappingProxyType({}),
+) -> Unit:
     """The C of `programs`, which `graphs` became; what is the same in two of them stands there once.
+
+    `limits` says of inputs, by name, that they have fewer values than their tables have rows.
 
     Raises ModelUnsupported for a constant that C can't hold, and ValueError for a step that is not as the header says.
     """
     names, macros = naming.Names(), naming.Names()
-    ports = [_ports(graph, program, macros) for graph, program in zip(graphs, programs, strict=True)]
+    ports = [_ports(graph, program, macros, limits) for graph, program in zip(graphs, programs, strict=True)]
     for name in sorted({parameter.name for pair in ports for side in pair for parameter in side}):
         names.take(name)
     constants = Constants(names)
@@ -29,7 +37,9 @@ def unit(graphs: Sequence[Graph], programs: Sequence[Program], plans: Sequence[P
     return Unit(tuple(constants.arrays.values()), tuple(constants.structs.values()), functions)
 
 
-def _ports(graph: Graph, program: Program, macros: naming.Names) -> tuple[tuple[Parameter, ...], tuple[Parameter, ...]]:
+def _ports(
+    graph: Graph, program: Program, macros: naming.Names, limits: Mapping[str, int]
+) -> tuple[tuple[Parameter, ...], tuple[Parameter, ...]]:
     """The parameters for the inputs and the outputs of a program."""
     names = naming.Names()
 
@@ -43,7 +53,7 @@ def _ports(graph: Graph, program: Program, macros: naming.Names) -> tuple[tuple[
 
     inputs = zip(program.inputs, graph.inputs, strict=True)
     return (
-        tuple(parameter(port, vectors.bound(graph, number), "in") for port, number in inputs),
+        tuple(parameter(port, limits.get(port.name) or vectors.bound(graph, number), "in") for port, number in inputs),
         tuple(parameter(port, None, "out") for port in program.outputs),
     )
 

@@ -3,7 +3,6 @@
 import shlex
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,13 @@ def _generate(
     if adapter and not state:
         raise click.UsageError("--adapter goes with --state")
     learned = texts.learned(artifact, state, adapter) if state else None
-    return build.generate(artifact, name, rounding, learned)
+    generated = build.generate(artifact, name, rounding, learned)
+    if learned and generated.artifact:
+        own = ", ".join(learned.own(generated.artifact.labels)) or "none"
+        whose = "of the fleet" if learned.kind == "fleet" else f"{learned.kind}, fitted to {learned.examples} texts"
+        labels = f"{len(learned.head.labels)} labels, of its own: {own}"
+        click.echo(f"built in: adapter {whose}; {labels}; SHA-256 {learned.digest}", err=True)
+    return generated
 
 
 @click.group()
@@ -129,9 +134,7 @@ def build_(
 @_model
 @_board
 @click.option("--text", "asked", multiple=True, metavar="TEXT", help="Say this on the serial line; repeatable.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs that a bare model gets."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the inputs without --text.")
 @click.option(
     "--timeout", default=120.0, show_default=True, metavar="SECONDS", callback=_seconds, help="For each answer."
 )
@@ -141,7 +144,12 @@ def run(
 ) -> None:
     """Build ARTIFACT for a board, start it in the emulator, and print what it answers and what that took.
 
-    Instructions are counted by the emulator, one a nanosecond of its time. They are counts, never speed.
+    With --text, one image answers, and counts the instructions from each text to its answer: tokenizer, model, adapter
+    or sampler, not what the serial line takes. Without, an image runs the model once, on inputs that --seed gives, and
+    counts that one call. The stack is the deepest since the start, self-test within; RAM is that and all static data.
+    Instructions are counted by the emulator, one a nanosecond of its time: they are counts, never speed.
+
+    The exit code is 1 where an answer is an error.
 
     Example: tasuki firmware run lamp.tflite --board mps2-an386 --text 'turn on the kitchen light'
     """
@@ -151,11 +159,16 @@ def run(
     found = serving.run(generated, chosen, asked, seed, timeout)
     answers = found.pop("answers")
     if as_json:
-        emit({"board": chosen.name, "answers": [asdict(answer) for answer in answers], **found}, True)
-        return
-    for text, answer in zip(asked, answers, strict=True):
-        click.echo(f"{text!r}: {serving.words(answer)}")
-    emit(found, False)
+        emit({"board": chosen.name, "answers": [serving.figures(said) for said in answers], **found}, True)
+    else:
+        for line in serving.lines(asked, answers, found):
+            click.echo(line)
+        emit({name: found[name] for name in serving.COUNTS if name in found}, False)
+    failed = serving.failed(answers)
+    if failed:
+        why = str(failed[0]).removeprefix("error: ")
+        click.echo(f"tasuki: error: {len(failed)} of {len(asked)} texts have no answer; the first: {why}", err=True)
+        click.get_current_context().exit(1)
 
 
 @firmware.command("flash")
@@ -164,13 +177,18 @@ def run(
 @click.option("--target", required=True, help="The chip: pyOCD's name, or OpenOCD's file such as target/stm32f4x.cfg.")
 @click.option("--interface", default=flash.INTERFACE, show_default=True, help="OpenOCD's file for the probe.")
 @click.option("--serial", help="Serial number of the probe, where there are several.")
+@click.option("--emulated", is_flag=True, help="The target is the board that the emulator has; IMAGE is for that.")
 @click.option("--dry-run", is_flag=True, help="Only print the command.")
-def flash_(image: Path, probe: str, target: str, interface: str, serial: str | None, dry_run: bool) -> None:
+def flash_(
+    image: Path, probe: str, target: str, interface: str, serial: str | None, emulated: bool, dry_run: bool
+) -> None:
     """Write IMAGE, an .elf file or a folder that `tasuki firmware build` wrote, to a real board.
 
-    Example: tasuki firmware flash build/firmware/model-mps2-an386 --target stm32f407vgtx --dry-run
+    It was built with --board FOLDER, the folder of your own board; an image for an emulated board is refused.
+
+    Example: tasuki firmware flash build/firmware/model-stm32f407 --target stm32f407vgtx --dry-run
     """
-    words = flash.command(flash.image_in(image), probe, target, interface, serial)
+    words = flash.command(flash.image_in(image, emulated), probe, target, interface, serial)
     if dry_run:
         click.echo(shlex.join(words))
         return
@@ -181,7 +199,9 @@ def flash_(image: Path, probe: str, target: str, interface: str, serial: str | N
 @firmware.command("export")
 @_model
 @click.option("--as", "layout", required=True, type=click.Choice(list(ecosystems.ECOSYSTEMS)), help="Whose layout.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The new folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The new folder, or an unchanged one of this layout."
+)
 @click.option("--no-compile", is_flag=True, help="Do not compile it first: no Arm compiler is needed.")
 def export_(artifact: Path, layout: str, out: Path, no_compile: bool, name: str, **model: Any) -> None:
     """Write ARTIFACT as a library in another build system's layout, with an example.

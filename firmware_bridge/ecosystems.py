@@ -38,8 +38,14 @@ ECOSYSTEMS: Final[Mapping[str, Ecosystem]] = {
             "example/main.c": "main.c",
         },
         "example/main.c", (_M4F,),
-        "`cmake -B build && cmake --build build && cmake --install build --prefix WHERE` installs it;\n"
-        "`find_package({library})` then finds it, as the project in `example` does.",
+        "In this folder,\n\n"
+        "    cmake -S . -B ../{library}_build\n"
+        "    cmake --build ../{library}_build\n"
+        "    cmake --install ../{library}_build --prefix WHERE\n\n"
+        "install it, built in a folder beside this one; `find_package({library})` then finds it, as the project in\n"
+        "`example` does:\n\n"
+        "    cmake -S example -B ../{library}_example -DCMAKE_PREFIX_PATH=WHERE\n"
+        "    cmake --build ../{library}_example",
     ),
     "zephyr": Ecosystem(
         "Zephyr", "src", "include",
@@ -53,8 +59,8 @@ ECOSYSTEMS: Final[Mapping[str, Ecosystem]] = {
             "samples/answer/src/main.c": "main.c",
         },
         "samples/answer/src/main.c", (_M4F, _M33),
-        "`west build -b BOARD samples/answer` builds the sample. In a project of your own, name this folder in\n"
-        "`ZEPHYR_EXTRA_MODULES` or in the west manifest.",
+        "In this folder, `west build -b BOARD -d ../{library}_build samples/answer` builds the sample beside it. In a\n"
+        "project of your own, name this folder in `ZEPHYR_EXTRA_MODULES` or in the west manifest.",
     ),
     "arduino": Ecosystem(
         "Arduino", "src", "src",
@@ -78,7 +84,7 @@ ECOSYSTEMS: Final[Mapping[str, Ecosystem]] = {
         # The chips are no Arm cores: the plain kernels are what they get.
         "examples/answer/main/main.c", ((*_M0, "-DTSK_KERNELS=TSK_KERNELS_PLAIN"),),
         "Copy this folder into `components` of a project, under the name `{library}`; `idf.py build` in\n"
-        "`examples/answer` builds the example.",
+        "`examples/answer` of the copy builds the example.",
     ),
     "pico": Ecosystem(
         "the Pico SDK", "src", "include",
@@ -88,7 +94,8 @@ ECOSYSTEMS: Final[Mapping[str, Ecosystem]] = {
             "example/main.c": "main.c",
         },
         "example/main.c", (_M0, _M33),
-        "`add_subdirectory()` this folder and link `{library}`, as the project in `example` does.",
+        "`add_subdirectory()` this folder and link `{library}`, as the project in `example` does; in this folder,\n"
+        "`cmake -S example -B ../{library}_build && cmake --build ../{library}_build` builds it beside.",
     ),
 }  # fmt: skip
 

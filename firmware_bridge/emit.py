@@ -5,14 +5,14 @@ The same model gives the same bytes: no date, no path, no order of a set.
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
 
 import jinja2
 import numpy as np
 
-from tasuki.firmware_bridge import c_unit, literals, naming, selftest_form
+from tasuki.firmware_bridge import c_unit, floating, header, literals, naming, selftest_form
 from tasuki.firmware_bridge.c_form import Call, Function, Parameter, Unit
 from tasuki.firmware_bridge.compiler.ir import Graph
 from tasuki.firmware_bridge.compiler.program import Plan, Program
@@ -23,6 +23,7 @@ from tasuki.firmware_bridge.vectors import Vector
 _WIDTH: Final = 120
 # How many of the largest constants the README names.
 _LARGEST: Final = 5
+_ITEM: Final = {name: kind.itemsize for kind, name in literals.C_TYPES.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,8 @@ class Model:
     """All there is to say of a model: what was lowered, vectors for each program, and words for its README.
 
     `origin` has rows of source, licence, origin and sha256. `programs[0]` is ``tsk_<name>_invoke``. `task` is ``bare``,
-    or that of an artifact.
+    or that of an artifact. `text_sizes` and `adapter` are as in `build.Generated` and `firmware.json`,
+    `limits` as in `text.Code`.
     """
 
     name: str
@@ -44,6 +46,9 @@ class Model:
     tflite_bytes: int = 0
     origin: Sequence[Mapping[str, str]] = ()
     task: str = "bare"
+    text_sizes: Sequence[tuple[str, int]] = ()
+    adapter: Mapping[str, Any] | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +64,11 @@ class Emitted:
 
 def write(model: Model) -> Emitted:
     """The files of `model`. Raises ModelUnsupported for what C can't hold."""
-    unit = c_unit.unit(model.graphs, model.programs, model.plans)
+    unit = c_unit.unit(model.graphs, model.programs, model.plans, model.limits)
     sizes = {kind: sum(a.data.nbytes for a in unit.arrays if a.model is kind) for kind in (True, False)}
     ordered = sorted(unit.arrays, key=lambda a: (-a.data.nbytes, a.name))[:_LARGEST]
     largest = tuple((a.comment, a.data.nbytes) for a in ordered)
-    templates = _templates()
+    templates, golden = _templates(), selftest_form.form(unit.functions, model.vectors)
     words = {
         "name": model.name, "title": naming.comment(model.title), "functions": unit.functions, "arrays": unit.arrays,
         "structs": unit.structs, "arena": unit.arena,
@@ -74,10 +79,14 @@ def write(model: Model) -> Emitted:
         ),
         f"{model.name}.c": templates.get_template("model.c.j2").render(words),
         f"{model.name}_selftest.c": templates.get_template("model_selftest.c.j2").render(
-            selftest_form.form(unit.functions, model.vectors), name=model.name, title=words["title"]
+            golden, name=model.name, title=words["title"]
         ),
         "Makefile": templates.get_template("Makefile.j2").render(name=model.name),
-        "README.md": templates.get_template("README.md.j2").render(_readme(model, unit, sizes, largest)),
+        "README.md": templates.get_template("README.md.j2").render(
+            _readme(model, unit, sizes, largest),
+            selftest=_selftest_bytes(golden, unit),
+            vectors=sum(array.data.nbytes for array in golden["arrays"]),
+        ),
     }
     files = {name: text.encode("ascii") for name, text in made.items()}
     return Emitted(files, unit.functions, sizes[True], sizes[False], largest)
@@ -85,13 +94,16 @@ def write(model: Model) -> Emitted:
 
 def _readme(model: Model, unit: Unit, sizes: Mapping[bool, int], largest: Sequence[tuple[str, int]]) -> dict[str, Any]:
     ports = [p for f in unit.functions for p in (*f.inputs, *f.outputs)]
-    item = {name: kind.itemsize for kind, name in literals.C_TYPES.items()}
+    kernels = {call.kernel for f in unit.functions for block in f.blocks for call in block.calls}
     return {
         "name": model.name, "title": naming.markdown(model.title), "about": naming.markdown(model.about),
         "version": version("tasuki"), "rounding": model.rounding, "functions": unit.functions,
-        "first": unit.functions[0], "integers": all(p.type != "float" for p in ports), "task": model.task,
+        "first": unit.functions[0], "task": model.task,
+        "floating": floating.words(kernels, model.rounding, model.name, model.task),
         "roomiest": max(unit.functions, key=lambda f: f.arena).macro,
-        "arena": max(f.arena for f in unit.functions), "ports": sum(p.count * item[p.type] for p in ports),
+        "arena": max(f.arena for f in unit.functions), "ports": sum(p.count * _ITEM[p.type] for p in ports),
+        "text_sizes": model.text_sizes, "adapter": model.adapter,
+        "own_labels": ", ".join(map(naming.markdown, model.adapter["own_labels"])) if model.adapter else "",
         "model_bytes": sizes[True], "table_bytes": sizes[False], "tflite_bytes": model.tflite_bytes,
         "largest": ", ".join(f"`{name}` ({size} bytes)" for name, size in largest) or "none",
         "notes": list(dict.fromkeys(naming.markdown(n) for program in model.programs for n in program.notes)),
@@ -99,10 +111,17 @@ def _readme(model: Model, unit: Unit, sizes: Mapping[bool, int], largest: Sequen
     }  # fmt: skip
 
 
+def _selftest_bytes(golden: Mapping[str, Any], unit: Unit) -> int:
+    """The memory that the self-test has for itself: outputs, and scratch where no arena is as large."""
+    outputs: int = sum(memory.count * _ITEM[memory.type] for memory in golden["outputs"])
+    scratch = header.constant("TSK_SELFTEST_SCRATCH")
+    return outputs + (scratch if max(16, *(f.arena for f in unit.functions)) < scratch else 0)
+
+
 def _templates() -> jinja2.Environment:
     found = environment(".", "example")
     found.filters.update(
-        lines=literals.lines, exact=literals.exact, grid=_grid, prototype=prototype, call=_call, refusal=_refusal,
+        lines=literals.lines, decimal=literals.decimal, grid=_grid, prototype=prototype, call=_call, refusal=_refusal,
         vector=_vector, example=_example,
     )  # fmt: skip
     return found

@@ -42,13 +42,13 @@ def export(generated: Generated, layout: str, out: Path, compiled: bool = True) 
         files[path] = _printed(templates, f"{template}.j2", words)
     said = _compile(files, layout, ecosystem) if compiled else "It was not compiled."
     files["README.md"] = _printed(templates, "README.md.j2", {**words, "compiled": said})
-    folders.place(files, out)
+    folders.place(files, out, layout)
     return said
 
 
 def _library(generated: Generated, ecosystem: Ecosystem) -> dict[str, bytes]:
     """C files and headers in their folders, the README of the model, and its figures."""
-    files = {"MODEL.md": generated.files["README.md"], folders.FACTS: generated.files[folders.FACTS]}
+    files = {"MODEL.md": _without_makefile(generated.files["README.md"]), folders.FACTS: generated.files[folders.FACTS]}
     for path, content in {**generated.files, **runtime_files(generated.rounding)}.items():
         name = Path(path).name
         private = path.startswith("runtime/src/")
@@ -59,11 +59,17 @@ def _library(generated: Generated, ecosystem: Ecosystem) -> dict[str, bytes]:
     return files
 
 
+def _without_makefile(readme: bytes) -> bytes:
+    """The README of a model whose folder has no Makefile: of how it is built, the flags alone."""
+    before, heading, after = readme.partition(b"\n## Build it\n")
+    table = after.index(b"\n| flag")
+    return before + heading + b"`README.md` beside it says how.\n" + after[table:]
+
+
 def _words(generated: Generated, ecosystem: Ecosystem, files: Mapping[str, bytes]) -> dict[str, Any]:
     """What the templates print."""
     function, packed = generated.functions[0], generated.artifact
     library = f"tasuki_{generated.name}"
-    classify = packed is not None and packed.task == "classify"
     called = naming.markdown(packed.manifest["name"]) if packed else generated.name
     return {
         "name": generated.name, "library": library, "macro": f"TSK_{generated.name.upper()}",
@@ -71,7 +77,7 @@ def _words(generated: Generated, ecosystem: Ecosystem, files: Mapping[str, bytes
         "arena": generated.arena_bytes,
         "task": packed.task if packed else None, "ecosystem": ecosystem.title,
         "use": ecosystem.use.format(library=library),
-        "header": f"{generated.name}_text.h" if classify else f"{generated.name}.h",
+        "header": f"{generated.name}_text.h" if packed else f"{generated.name}.h",
         "inputs": function.inputs, "outputs": function.outputs,
         "sources": sorted(path for path in files if path.endswith(".c")),
     }  # fmt: skip

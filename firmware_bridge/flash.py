@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tasuki.firmware_bridge import elf
+from tasuki.firmware_bridge import boards, elf
 from tasuki.firmware_bridge.toolchain import complaint, find
 from tasuki.sdk.errors import BoardSilent, InputError
 
@@ -17,12 +17,14 @@ SECONDS: Final = 180
 _UNSAFE: Final = re.compile(r"[{}\\\n\r]")
 
 
-def image_in(path: Path) -> Path:
+def image_in(path: Path, emulated: bool = False) -> Path:
     """The image: `path` itself, or the one in the folder `image` of what `tasuki firmware build` wrote.
 
+    One that was built for a board of the table is taken only if `emulated`: no other chip starts it.
+
     Raises:
-        InputError: There is no image, more than one, or it can't be read.
-        BuildFailed: It is no image for a 32-bit core.
+        InputError: There is no image, more than one, it can't be read, or it is for an emulated board.
+        BuildFailed: It is no linked image for a 32-bit Arm core.
     """
     if path.is_dir():
         found = sorted(path.glob("image/*.elf"))
@@ -32,9 +34,15 @@ def image_in(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such image")
     try:
-        elf.read(path)
+        image = elf.read(path)
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from None
+    for board in boards.BOARDS:
+        if board.mark in image.absolute and not emulated:
+            raise InputError(
+                f"{path} is for {board.name}, which is emulated: build it with --board FOLDER, the folder of your own "
+                f"board, or say --emulated if the target is an {board.name}"
+            )
     return path
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 RUNTIME: Final = Path(__file__).parent / "runtime"
+PORT: Final = Path(__file__).parent / "ports" / "tsk_port.h"
 _COMMENT: Final = re.compile(r"/\*.*?\*/", re.DOTALL)
 _STRUCT: Final = re.compile(r"typedef struct \{(.*?)\} (tsk_\w+_t);", re.DOTALL)
 _ALIAS: Final = re.compile(r"typedef (tsk_\w+_t) (tsk_\w+_t);")
@@ -48,6 +49,13 @@ class Kernel:
 def kernels() -> Mapping[str, Kernel]:
     """Every kernel of the header by its name without ``tsk_``."""
     return parse((RUNTIME / "include" / "tsk_kernels.h").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def constant(name: str) -> int:
+    """The number that the header defines `name` as."""
+    text = (RUNTIME / "include" / "tsk_kernels.h").read_text(encoding="utf-8")
+    return int(re.findall(rf"^#define {name} (\d+)$", text, re.MULTILINE)[0])
 
 
 def parse(text: str) -> dict[str, Kernel]:

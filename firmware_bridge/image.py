@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from tasuki.firmware_bridge import elf, stack
+from tasuki.firmware_bridge import elf, placement, stack
 from tasuki.firmware_bridge.boards import PORTS, Board
 from tasuki.firmware_bridge.header import RUNTIME
 from tasuki.firmware_bridge.toolchain import C_FLAGS, STACK_FLAGS, compiler, run
@@ -17,6 +17,11 @@ from tasuki.sdk.errors import BuildFailed, ModelTooLarge
 
 _JOBS: Final = 2
 _OVERFLOW: Final = re.compile(r"region `(\w+)' overflowed by (\d+) bytes")
+# The linker only warns of it, and then drops everything.
+_NO_ENTRY: Final = re.compile(r"cannot find entry symbol (\w+)")
+_DEFINED: Final = re.compile(r"(?:^| )-[DU] ?(\w+)")
+# `ports/common/sections.ld` gives what begins so a section of its own.
+_MODEL_DATA: Final = ".rodata.tsk_model_data"
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ def link(
 
     Raises:
         ToolMissing: No compiler for this board is installed.
-        BuildFailed: The compiler or linker complained; a function recurses or has a frame without a bound.
+        BuildFailed: The compiler or linker complained; a function recurses or has a frame without a bound; the image
+            would not start (`placement`).
         ModelTooLarge: The image, or its memory with the stack, does not fit the board.
     """
     files = [*sources, board.port / "port.c"]
@@ -54,19 +60,23 @@ def link(
         files += sorted((PORTS / "common").glob("*.c"))
     with tempfile.TemporaryDirectory(prefix="tasuki-") as folder:
         compiled = compile_all(board, files, Path(folder), include=include, defines=defines)
-        linking: list[str | Path] = [*compiler(board), *compiled, *objects, "-Wl,--gc-sections", "-o", out]
+        linking: list[str | Path] = [compiler(board), *board.flags, *compiled, *objects, "-Wl,--gc-sections", "-o", out]
         if board.is_host:
             run([*linking, "-lm"], "link")
             return Image(board, out, None, None)
         places = (f"-L{PORTS / 'common'}", f"-L{board.port}", "-T", board.port / "link.ld")
         # The stack is checked below, when its bound is known.
-        _link([*linking, "-nostartfiles", "-specs=nano.specs", "-Wl,--defsym=tsk_stack_bytes=0", *places, "-lm"], board)
+        symbols = ("tsk_stack_bytes", *((board.mark,) if board.mark else ()))
+        names = [f"-Wl,--defsym={symbol}=0" for symbol in symbols]
+        _link([*linking, "-nostartfiles", "-specs=nano.specs", *names, *places, "-lm"], board)
         found = elf.read(out)
+        placement.check(found, board)
         deepest = stack.bound([path.with_suffix(".ci") for path in (*compiled, *objects)], found.functions)
-    sizes = elf.sizes(found)
-    over = sizes.static + deepest - board.ram
-    if over > 0:
-        raise ModelTooLarge(f"{over} bytes more memory than {board.name} has, {deepest} of stack included")
+        sizes = elf.sizes(found)
+        if not sizes.model and any(_has_model(path) for path in compiled):
+            script = board.port / "link.ld"
+            raise BuildFailed(f"{script}: no section .model, which takes {_MODEL_DATA}*; {placement.CURE}")
+    placement.check_stack(found, board, deepest)
     return Image(board, out, sizes, deepest)
 
 
@@ -80,13 +90,17 @@ def compile_all(
 ) -> list[Path]:
     """The objects of `sources`, in `folder`, with the call graph of each beside it where GCC writes one.
 
+    The board's flags come last, so that what they say holds, also of one of `defines`.
+
     Raises:
         ToolMissing, BuildFailed: See `link`.
     """
+    said = _DEFINED.findall(" ".join(board.flags))
     command = [
-        *compiler(board), *C_FLAGS, *(() if board.is_host else STACK_FLAGS),
-        *(f"-D{name}={value}" for name, value in defines.items()),
+        compiler(board), *C_FLAGS, *(() if board.is_host else STACK_FLAGS),
+        *(f"-D{name}={value}" for name, value in defines.items() if name not in said),
         *(f"-I{path}" for path in (*include, RUNTIME / "include", RUNTIME / "src", PORTS, PORTS / "common")),
+        *board.flags,
     ]  # fmt: skip
     objects = [folder / f"{number}-{path.stem}.o" for number, path in enumerate(sources)]
 
@@ -103,9 +117,13 @@ def runtime_sources() -> list[Path]:
     return sorted((RUNTIME / "src").glob("*.c"))
 
 
+def _has_model(path: Path) -> bool:
+    return any(name.startswith(_MODEL_DATA) for name in elf.section_names(path))
+
+
 def _link(command: Sequence[str | Path], board: Board) -> None:
     try:
-        run(command, "link")
+        missing = _NO_ENTRY.search(run(command, "link"))
     except BuildFailed as error:
         over = _OVERFLOW.search(str(error))
         if over is None:
@@ -113,3 +131,5 @@ def _link(command: Sequence[str | Path], board: Board) -> None:
         raise ModelTooLarge(
             f"{over[2]} bytes more {'memory' if over[1] == 'RAM' else 'flash'} than {board.name} has"
         ) from None
+    if missing:
+        raise BuildFailed(f"{board.port / 'link.ld'}: nothing defines ENTRY({missing[1]}): it is {placement.START}")

@@ -30,6 +30,12 @@ def exact(value: float, kind: str = "float") -> str:
     return f"{float(np.float32(value)).hex()}f" if kind == "float" else float(value).hex()
 
 
+def decimal(value: float) -> str:
+    """A float32 constant with the nine digits that make it exact; C++ before 17 has no hexadecimal ones."""
+    text = f"{np.float32(value):.9g}"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
 def _int64(value: int) -> str:
     return "INT64_MIN" if value == -(1 << 63) else f"INT64_C({value})"
 

@@ -31,7 +31,8 @@ class Run:
     """One run of the model on a board.
 
     `instructions` is how many the emulated core executed, to one tick of its clock (40 instructions at 25 MHz); they
-    are no measure of speed. `stack` is the deepest that the stack got, in bytes. Both are None on the host.
+    are no measure of speed. `stack` is the deepest that the stack got, in bytes: since the start where the image has a
+    self-test, else in this run. Both are None on the host.
     """
 
     outputs: tuple[NDArray[Any], ...]
@@ -91,19 +92,35 @@ def run(made: Image, generated: Generated, inputs: Iterable[Arrays], timeout: fl
     size = sum(_bytes(port) for port in program.outputs)
     found = []
     with qemu.running(board, made.path, timeout) as line:
-        (status,) = _words(line.read_line(), "ready", 1, board)
+        (status,) = numbers(line.read_line(), "ready", 1, board)
         if status:
             raise BoardSilent(f"{board.name}: the self-test fails with status {_signed(status)} (tsk_status.h)")
         for arrays in inputs:
             line.write(b"".join(_sent(array, port.type) for array, port in zip(arrays, program.inputs, strict=True)))
-            status, ticks, stack = _words(line.read_line(), "done", 3, board)
+            status, ticks, stack = numbers(line.read_line(), "done", 3, board)
             answer = line.read(size)
             if status:
                 raise BoardSilent(f"{board.name}: the model ends with status {_signed(status)} (tsk_status.h)")
             outputs = _arrays(answer, generated)
-            counted = None if board.is_host else round(ticks * 1_000_000_000 / board.hertz)
+            counted = None if board.is_host else instructions(ticks, board)
             found.append(Run(outputs, counted, None if board.is_host else stack))
     return found
+
+
+def numbers(line: str, first: str, count: int, board: Board) -> list[int]:
+    """The `count` hexadecimal numbers of a line that begins with `first`. Raises BoardSilent for another line."""
+    words = line.split()
+    try:
+        if words[0] != first or len(words) != count + 1:
+            raise ValueError
+        return [int(word, 16) for word in words[1:]]
+    except (ValueError, IndexError):
+        raise BoardSilent(f"{board.name} said {line[:80]!r} where '{first} …' was expected") from None
+
+
+def instructions(ticks: int, board: Board) -> int:
+    """What the emulated core executes in so many ticks of the board's clock: one instruction a nanosecond."""
+    return round(ticks * 1_000_000_000 / board.hertz)
 
 
 def _bytes(port: Port) -> int:
@@ -122,17 +139,6 @@ def _arrays(answer: bytes, generated: Generated) -> tuple[NDArray[Any], ...]:
         found.append(np.frombuffer(answer[at : at + size], port.type).reshape(port.shape))
         at += size
     return tuple(found)
-
-
-def _words(line: str, first: str, count: int, board: Board) -> list[int]:
-    """The hexadecimal numbers of a line that begins with `first`."""
-    words = line.split()
-    try:
-        if words[0] != first or len(words) != count + 1:
-            raise ValueError
-        return [int(word, 16) for word in words[1:]]
-    except (ValueError, IndexError):
-        raise BoardSilent(f"{board.name} said {line[:80]!r} where '{first} …' was expected") from None
 
 
 def _signed(status: int) -> int:

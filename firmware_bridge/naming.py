@@ -1,13 +1,19 @@
 """Names and words of a model made safe for C. Tensors are called whatever the file says, so no name is trusted."""
 
+import functools
 import re
 from typing import Final
 
+from tasuki.firmware_bridge.header import PORT, RUNTIME
 from tasuki.sdk.errors import FirmwareError
 
-MAX_NAME: Final = 31
+MAX_NAME: Final = 40
 MAX_COMMENT: Final = 200
 _BUILD_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,23}")
+# Comments and strings of C.
+_WORDS: Final = re.compile(r'/\*.*?\*/|"[^"\n]*"', re.DOTALL)
+# What the names of a model's own files and functions end with: `lamp_text` beside `lamp` would be both.
+_ENDINGS: Final = ("_text", "_selftest", "_serve")
 # Keywords of C and C++, macros of the old dialects, and what the emitted code itself declares or includes.
 _RESERVED: Final = frozenset(
     """
@@ -38,23 +44,44 @@ def build_name(name: str) -> str:
             f"{name!r} can't be a model's name in C: use up to 24 of a-z, 0-9 and _, beginning with a letter, "
             "no word or header of C, and not tsk…"
         )
+    if name.endswith(_ENDINGS):
+        raise FirmwareError(
+            f"{name!r} can't be a model's name in C: those that end in {', '.join(_ENDINGS)} are of a model's own "
+            "files; choose another"
+        )
+    taken = next((word for word in _runtime() if word.startswith(f"tsk_{name}_")), None)
+    if taken:
+        raise FirmwareError(f"{name!r} can't be a model's name in C: the runtime has {taken}; choose another")
     return name
+
+
+@functools.cache
+def _runtime() -> tuple[str, ...]:
+    """All names of C that the runtime and the port declare, in order."""
+    code = (_WORDS.sub("", path.read_text("utf-8")) for path in (*RUNTIME.glob("*/*.h"), PORT))
+    return tuple(sorted({word for text in code for word in re.findall(r"\btsk_\w+", text)}))
 
 
 def identifier(text: str, fallback: str) -> str:
     """A C name of [a-z0-9_] from what a tensor is called: ``serving_default_ids:0`` becomes ``ids``.
 
-    Of a path it takes as many parts from the end as fit: ``a/b/dense_1/MatMul`` becomes ``b_dense_1_matmul``.
+    ``a/b/dense_1/MatMul`` becomes ``a_b_dense_1_matmul``. Where that is too long, words before the last two are left
+    out, the longest first, but none with a number: layer and kind tell tensors apart.
     """
-    parts = re.split(r"[^a-z0-9]+", text.split(";")[-1].split(":")[0].lower().removeprefix("serving_default_"))
-    word = ""
-    for part in reversed([part for part in parts if part]):
-        if word and len(part) + 1 + len(word) > MAX_NAME:
+    found = re.split(r"[^a-z0-9]+", text.split(";")[-1].split(":")[0].lower().removeprefix("serving_default_"))
+    parts = [part for part in found if part]
+    if not parts or not parts[0][0].isalpha():
+        parts.insert(0, fallback)
+    while len("_".join(parts)) > MAX_NAME:
+        spare = [place for place, part in enumerate(parts[:-2]) if part.isalpha() and part != fallback]
+        if not spare:
             break
-        word = f"{part}_{word}".strip("_")
-    word = word[-MAX_NAME:].strip("_")
-    if not word or not word[0].isalpha():
-        word = f"{fallback}_{word}"[:MAX_NAME].strip("_") if word else fallback
+        del parts[max(spare, key=lambda place: (len(parts[place]), place))]
+        if not parts[0][0].isalpha():
+            parts.insert(0, fallback)
+    word = "_".join(parts)
+    if len(word) > MAX_NAME:
+        word = f"{fallback}_{word[len(fallback) + 1 - MAX_NAME :].strip('_')}"
     return f"{word}_" if word in _RESERVED or word.startswith("tsk") else word
 
 

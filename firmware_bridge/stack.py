@@ -35,7 +35,7 @@ def bound(graphs: Iterable[Path], present: frozenset[str], start: str = _START) 
     `graphs` are GCC's ``.ci`` files, `present` the functions of the linked image, by the assembler's names.
 
     Raises:
-        BuildFailed: A function calls itself, directly or not, or has a frame that grows as it runs.
+        BuildFailed: A function calls itself, directly or not, or has a frame that grows as it runs; a graph is missing.
     """
     frames, calls = _read(graphs, present)
     named = {target for targets in calls.values() for target in targets}
@@ -48,7 +48,13 @@ def _read(graphs: Iterable[Path], present: frozenset[str]) -> tuple[dict[str, in
     frames: dict[str, int] = {}
     calls: defaultdict[str, set[str]] = defaultdict(set)
     for path in graphs:
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise BuildFailed(
+                f"GCC wrote no call graph of {path.stem.partition('-')[2]}, so its stack has no bound: "
+                "flags of board.ini can't have -flto"
+            ) from None
         for name, frame, kind in _NODE.findall(text):
             if _bare(name) in present:
                 if kind != "static":

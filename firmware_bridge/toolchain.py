@@ -1,5 +1,6 @@
 """Compilers, emulators and programmers: where they are, how to install them, and how C is compiled."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -46,29 +47,32 @@ def find(tool: str) -> str:
     raise ToolMissing(f"{tool} is not installed: {_INSTALL[tool]}")
 
 
-def compiler(board: Board) -> list[str]:
-    """The compiler for a board, with the flags that choose its core.
+def compiler(board: Board) -> str:
+    """The compiler for a board.
 
     Raises:
         ToolMissing: It is not installed.
     """
-    return [find("cc" if board.is_host else "arm-none-eabi-gcc"), *board.flags]
+    return find("cc" if board.is_host else "arm-none-eabi-gcc")
 
 
 def run(command: Sequence[str | Path], doing: str) -> str:
-    """Run a compiler or linker; its standard output.
+    """Run a compiler or linker; what it said, in English.
 
     Raises:
         BuildFailed: It gave up; the message is `doing` and its first complaint.
     """
     words = [str(word) for word in command]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"{doing}: {error}") from None
     if done.returncode != 0:
         raise BuildFailed(f"{doing}: {complaint(done.stderr)}")
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def complaint(said: str) -> str:

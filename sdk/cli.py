@@ -1,7 +1,11 @@
 """The command `tasuki`. Each room brings its own sub-commands; they are loaded only when they are called."""
 
+import errno
+import os
+import signal
 import sys
 from importlib.metadata import entry_points, version
+from typing import NoReturn
 
 import click
 
@@ -22,6 +26,8 @@ EXTRAS = {
     "bench": "demo",
 }
 _INTERRUPTED = 130
+_TERMINATED = 143
+_UNWRITTEN = 74
 
 
 class _Rooms(click.Group):
@@ -71,8 +77,11 @@ def tasuki() -> None:
 
 def main() -> None:
     """Run the command line; errors are one line on stderr and an exit code of sysexits.h."""
+    # As Ctrl-C: what was begun is put away on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
         code = tasuki.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
         sys.exit(_INTERRUPTED)
     except click.ClickException as error:
@@ -83,4 +92,16 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    except OSError as error:
+        _unwritten(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unwritten(error: OSError) -> NoReturn:
+    """End where there is no room, or nobody reads what is printed; what is still held can't be written either."""
+    if error.errno not in (errno.ENOSPC, errno.EPIPE):
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    where = f" {error.filename}" if error.filename else ""
+    click.echo(f"tasuki: error: can't write{where}: {error.strerror}; make room, or write elsewhere", err=True)
+    sys.exit(_UNWRITTEN)

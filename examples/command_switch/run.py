@@ -1,30 +1,28 @@
 """Build the command switch, start it in the emulator, and speak to it; `README.md` beside it says how."""
 
-import argparse
+import sys
 import tempfile
 from pathlib import Path
 
-from tasuki.firmware_bridge import boards, build, measure, qemu, serving, text
+import options
+
+from tasuki.firmware_bridge import build, measure, qemu, serving, text
 from tasuki.firmware_bridge.text import serial
+from tasuki.sdk.errors import TasukiError
 
 MAIN = Path(__file__).parent / "main.c"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A smart-home command over the serial line, a switch, the answer back")
-    parser.add_argument("texts", nargs="*", default=["turn on the kitchen light"], help="what the switch is told")
-    parser.add_argument("--artifact", type=Path, help="with the labels turn_on and turn_off; else the demo's student")
-    parser.add_argument("--state", type=Path, help="state directory of a device, whose adapter is built in")
-    parser.add_argument("--board", default="mps2-an386", choices=boards.NAMES)
-    asked = parser.parse_args()
-    if asked.artifact is None:
-        from tasuki.converter.build import build as train
-
-        asked.artifact = train().artifact
+    asked = options.read()
     model = build.generate(asked.artifact, learned=text.learned(asked.artifact, asked.state) if asked.state else None)
     with tempfile.TemporaryDirectory() as folder:
-        image = measure.link(model, boards.get(asked.board), MAIN.read_bytes(), Path(folder) / "switch.elf")
-        with qemu.running(boards.get(asked.board), image.path) as line:
+        image = measure.link(model, asked.board, MAIN.read_bytes(), Path(folder) / f"switch-{asked.board.name}.elf")
+        if asked.board.folder:  # a board of one's own, which no emulator has
+            Path(image.path.name).write_bytes(image.path.read_bytes())
+            print(f"{image.path.name}: `tasuki firmware flash` writes it to the board; speak to its serial line")
+            return
+        with qemu.running(asked.board, image.path) as line:
             serial.greet(line)
             for said in asked.texts:
                 line.write(serial.encode(said))
@@ -34,4 +32,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TasukiError as error:
+        sys.exit(f"run.py: error: {error}")

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 
 from tasuki.firmware_bridge.compiler.program import Program
 from tasuki.firmware_bridge.text import causal, classify
-from tasuki.firmware_bridge.text.c_code import render
+from tasuki.firmware_bridge.text.c_code import Code, render
 from tasuki.firmware_bridge.text.learned import Learned, learned
 from tasuki.sdk.artifact import Artifact
 from tasuki.sdk.errors import ModelUnsupported
 
-__all__ = ["Learned", "application", "generate", "learned"]
+__all__ = ["Code", "Learned", "application", "generate", "learned"]
 
 
-def generate(
-    artifact: Artifact, programs: Sequence[Program], name: str, adapter: Learned | None = None
-) -> dict[str, bytes]:
-    """``{name}_text.h`` and ``.c``: the artifact's text in and its answer out, above ``tsk_{name}_invoke``.
+def generate(artifact: Artifact, programs: Sequence[Program], name: str, adapter: Learned | None = None) -> Code:
+    """``{name}_text.h`` and ``.c``: the artifact's text in and its answer out, above ``tsk_{name}_invoke``; and
+    ``{name}_serve.c``, which answers on the serial line.
 
     `programs` are the model's, the first subgraph first; `name` is its name in C. `adapter` is what a device has
     learned, for the task `classify`. Raises ModelUnsupported for a tokenizer or output that there is no C for,

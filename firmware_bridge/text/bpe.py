@@ -40,6 +40,13 @@ class Tables:
             found.append(found[-1] + len(piece))
         return found
 
+    @property
+    def size(self) -> int:
+        """What they take in flash; an array in C has one element at least."""
+        offsets, ranks = self.offsets, self.ranks or ()
+        small = len(ranks) + len(self.letters) + len(offsets)
+        return 6 * max(1, len(self.merges)) + 2 * small + max(1, offsets[-1])
+
 
 def tables(description: bytes, vocabulary: int) -> Tables:
     """The tables of the `tokenizer.json` `description` for a model with `vocabulary` ids.

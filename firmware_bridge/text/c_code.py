@@ -1,7 +1,8 @@
 """Values as C: strings, tables, and the templates that they go into."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import jinja2
@@ -11,6 +12,26 @@ from numpy.typing import NDArray
 from tasuki.firmware_bridge.templating import environment
 
 _LINE: Final = 112
+
+
+@dataclass(frozen=True, eq=False)
+class Code:
+    """`files` by name, and the bytes of their constants in flash: pairs of what they are and how many.
+
+    `limits` says how many values an input of the model can have, by its name, where its tables would allow more.
+    """
+
+    files: dict[str, bytes]
+    sizes: tuple[tuple[str, int], ...]
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+
+def code(task: str, name: str, sizes: Iterable[tuple[str, int]], **values: Any) -> Code:
+    """The files of a `task`: ``{name}_text.h`` and ``.c``, and ``{name}_serve.c``, which needs a port."""
+    values |= {"name": name, "macro": f"TSK_{name.upper()}", "task": task}
+    templates = {"text.h": f"{task}.h", "text.c": f"{task}.c", "serve.c": "serve.c"}
+    files = {f"{name}_{file}": render(template, **values) for file, template in templates.items()}
+    return Code(files, tuple((what, size) for what, size in sizes if size))
 
 
 def render(template: str, **values: Any) -> bytes:

@@ -1,20 +1,21 @@
 """A causal model's text code: tokenizer, cache and sampler as constants, and the model called token by token."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from tasuki.firmware_bridge.compiler.program import Program
 from tasuki.firmware_bridge.text import bpe
-from tasuki.firmware_bridge.text.c_code import render
+from tasuki.firmware_bridge.text.c_code import Code, code
 from tasuki.sdk.artifact import Artifact
 from tasuki.sdk.decoder import Decoder
 from tasuki.sdk.errors import ModelUnsupported
 from tasuki.sdk.runtime import Model, open_interpreter
 
 
-def generate(artifact: Artifact, program: Program, name: str) -> dict[str, bytes]:
-    """``{name}_text.h`` and ``{name}_text.c``; `program` is the signature ``decode``.
+def generate(artifact: Artifact, program: Program, name: str) -> Code:
+    """The files and sizes of a causal model; `program` is the signature ``decode``.
 
     Raises ModelUnsupported, ArtifactCorrupt.
     """
@@ -32,10 +33,9 @@ def generate(artifact: Artifact, program: Program, name: str) -> dict[str, bytes
             raise ModelUnsupported(f"{port.name} is {port.type}, and causal models in C are int8 throughout")
     caches = [name for name in inputs if name not in ("ids", "position")]
     _, heads, context, width = program.inputs[inputs.index(caches[0])].shape
+    tables = bpe.tables(artifact.tokenizer_json, artifact.logits)
     values = {
-        "name": name,
-        "macro": f"TSK_{name.upper()}",
-        "tables": bpe.tables(artifact.tokenizer_json, artifact.logits),
+        "tables": tables,
         "logits": program.outputs[outputs.index("logits")],
         "vocabulary": artifact.logits,
         "start": artifact.manifest.get("start", -1),
@@ -47,7 +47,8 @@ def generate(artifact: Artifact, program: Program, name: str) -> dict[str, bytes
         "width": width,
         "arguments": ["m->arena", *_arguments(inputs, caches, "cache"), *_arguments(outputs, caches, "fresh")],
     }
-    return {f"{name}_text.{kind}": render(f"causal.{kind}", **values) for kind in ("h", "c")}
+    made = code("causal", name, [("tokenizer", tables.size)], **values)
+    return replace(made, limits={program.inputs[inputs.index("position")].name: context})
 
 
 def _arguments(names: Sequence[str], caches: Sequence[str], member: str) -> list[str]:

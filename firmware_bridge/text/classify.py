@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tasuki.firmware_bridge import naming
 from tasuki.firmware_bridge.compiler.program import Port, Program
 from tasuki.firmware_bridge.text import wordpiece
-from tasuki.firmware_bridge.text.c_code import render
+from tasuki.firmware_bridge.text.c_code import Code, code
 from tasuki.firmware_bridge.text.learned import LEVEL, Learned
 from tasuki.sdk.adapter import zero
 from tasuki.sdk.artifact import Artifact
@@ -19,6 +19,8 @@ from tasuki.sdk.errors import ModelUnsupported
 Floats = NDArray[np.float32]
 # No folded weight of an adapter that was learned is near; sums of so large ones are still finite.
 _LARGEST: Final = 1e30
+# Bytes of a pointer on the targets that figures are for.
+_POINTER: Final = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,18 +36,16 @@ class Folded:
     floor: float
 
 
-def generate(artifact: Artifact, program: Program, name: str, learned: Learned | None) -> dict[str, bytes]:
-    """``{name}_text.h`` and ``{name}_text.c``. Raises ModelUnsupported."""
+def generate(artifact: Artifact, program: Program, name: str, learned: Learned | None) -> Code:
+    """The files and sizes of a classifier. Raises ModelUnsupported."""
     if artifact.tokenizer_json is not None:
         raise ModelUnsupported(
             "the classifier's tokenizer is a checkpoint's tokenizer.json, and there is C for a vocab.txt, as "
             "`tasuki distil --tier mcu` makes it"
         )
-    folded = fold(artifact, program, learned)
+    folded, dictionaries = fold(artifact, program, learned), wordpiece.dictionaries(artifact.vocabulary)
     names = naming.Names()
     values = {
-        "name": name,
-        "macro": f"TSK_{name.upper()}",
         "artifact": artifact,
         "tokens": artifact.tokens,
         "features": artifact.features,
@@ -53,9 +53,14 @@ def generate(artifact: Artifact, program: Program, name: str, learned: Learned |
         "arguments": ["memory->arena", "memory->ids", *_outputs(artifact, program)],
         "folded": folded,
         "constants": [names.take(naming.identifier(label, "label")).upper() for label in folded.labels],
-        "dictionaries": wordpiece.dictionaries(artifact.vocabulary),
+        "dictionaries": dictionaries,
     }
-    return {f"{name}_text.{kind}": render(f"classify.{kind}", **values) for kind in ("h", "c")}
+    sizes = [
+        ("tokenizer", max(1, len(dictionaries.first)) + max(1, len(dictionaries.later))),
+        ("labels", sum(_POINTER + len(label.encode()) + 1 for label in folded.labels)),
+        ("adapter", sum(values.nbytes for values in (folded.weight, folded.bias) if values is not None)),
+    ]
+    return code("classify", name, sizes, **values)
 
 
 def fold(artifact: Artifact, program: Program, learned: Learned | None) -> Folded:

@@ -11,7 +11,8 @@ from tasuki.sdk.errors import BoardSilent
 MAX_LINE_BYTES: Final = 256
 # Why a line is not answered, in words.
 ERRORS: Final[Mapping[str, str]] = {
-    "text": "there is nothing to read in it", "long": "it is longer than a line of this image may be",
+    "text": "there is nothing to read in it",
+    "long": f"it has more than {MAX_LINE_BYTES} bytes, which TSK_SERVE_LINE of the build sets",
     "full": "it has more tokens than the context", "selftest": "the self-test failed",
     "model": "the model could not be run",
 }  # fmt: skip

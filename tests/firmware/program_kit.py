@@ -42,6 +42,15 @@ def lut(x: Operand, y: Operand, rows: int, overlap: tuple[tuple[int, int], ...] 
     return Step("lut_s8", {"columns": WIDTH, "lut": Operand(14)}, (x,), (y,), rows, overlap=overlap, source=(2,))
 
 
+def product(**strides: int) -> Step:
+    """A product of 2 by 3 and 3 by 4 of the input, to the output, dense but for `strides`."""
+    params = {
+        "m": 2, "n": 4, "k": 3, "batch": (1, 1), "a_batch": (0, 0), "b_batch": (0, 0), "y_batch": (0, 0), "a_row": 3,
+        "a_column": 1, "b_row": 4, "b_column": 1, "y_row": 4, "y_column": 1, "lut": None,
+    }  # fmt: skip
+    return Step("matmul_s8", {**params, **strides}, (Operand(0), Operand(0)), (Operand(1),), scratch=8 * (4 + 12))
+
+
 def program(name: str = "small") -> Program:
     """``out = lut(x) + fc(lut(x))`` over 8 rows of 12, in tiles of 6: 2 is lut(x), 3 is a tile of fc(...)."""
     rng = np.random.default_rng(1)

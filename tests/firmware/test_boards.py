@@ -78,6 +78,22 @@ def own(tmp_path: Path) -> Path:
     return folder
 
 
+def test_what_a_board_of_ones_own_says_is_read(own: Path) -> None:
+    """Memory may end where the addresses do, and no character of the file is special."""
+    said = OWN.replace("Cortex-M4F", "M4 at 100 %").replace("0x20000000\nram = 4194304", "0xF0000000\nram = 0x10000000")
+    (own / "board.ini").write_text(said)
+    flags = ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mthumb", "-mfloat-abi=hard")
+    assert boards.get(str(own)) == Board(
+        "mine", "M4 at 100 %", flags, 4 << 20, 256 << 20, 0, 0xF0000000, 25_000_000, None, own
+    )
+
+
+def test_a_board_of_ones_own_that_is_no_text(own: Path) -> None:
+    (own / "board.ini").write_bytes(b"[board]\ncore = \xff\n")
+    with pytest.raises(InputError, match="board.ini: 'utf-8' codec can't decode"):
+        boards.get(str(own))
+
+
 @pytest.mark.boards
 def test_a_board_of_ones_own(own: Path, tmp_path: Path) -> None:
     source = tmp_path / "main.c"
@@ -94,14 +110,18 @@ def test_a_board_of_ones_own(own: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        ("[board]", "[bord]", "board.ini: 'board'"),
-        ("flash = 4194304\n", "", "'flash'"),
-        ("ram = 4194304", "ram = much", "invalid literal"),
-        ("ram = 4194304", "ram = 0", "within 4 GiB"),
-        ("ram = 4194304", "ram = 0xF0000000", "within 4 GiB"),
-        ("flash_at = 0", "flash_at = -1", "within 4 GiB"),
-        ("hertz = 25000000", "hertz = 0", "a clock"),
-        ("-mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mthumb -mfloat-abi=hard", "", "flags, a clock"),
+        ("[board]", "[bord]", r"board\.ini has no section \[board\]; .*firmware-engineer\.md"),
+        ("core = Cortex-M4F\n", "", r"lacks 'core', the name of the core: .*firmware-engineer\.md"),
+        ("Cortex-M4F", " ", "lacks 'core'"),
+        ("flash = 4194304\n", "", "lacks 'flash', the bytes of flash"),
+        ("ram = 4194304", "ram = 1M", "ram is '1M'; it is the bytes of memory, a number such as 131072 or 0x20000"),
+        ("ram = 4194304", "ram = 0", "ram is '0'; .* from 1 to 0x100000000"),
+        ("ram = 4194304", "ram = 0xF0000000", "ram_at = 0x20000000 and ram = 0xF0000000 end beyond 4 GiB"),
+        ("flash_at = 0", "flash_at = -1", "flash_at is '-1'; it is the address of flash, .* from 0 to 0xffffffff"),
+        ("hertz = 25000000", "hertz = 0", "hertz is '0'; it is the clock"),
+        ("hertz", "vectors_at = here\nhertz", "vectors_at is 'here'"),
+        ("hertz", "hertzs", "'hertzs' is none of core, flags, flash_at, flash, ram_at, ram, hertz, vectors_at"),
+        ("-mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mthumb -mfloat-abi=hard", "", "lacks 'flags'"),
         ("[board]", "core", "no section headers"),
     ],
 )
@@ -160,6 +180,76 @@ def test_what_is_not_defined_is_named(tmp_path: Path) -> None:
         image.link(boards.get("host"), [source], tmp_path / "image")
 
 
+def script(folder: Path, name: str, body: str) -> Path:
+    """A tool of this name."""
+    path = folder / name
+    path.write_text(body)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("name", ["cc", "gcc", "clang"])
+def test_any_c_compiler_of_the_host_will_do(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tool = script(tmp_path, name, "#!/bin/sh\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert toolchain.find("cc") == str(tool)
+
+
+def test_a_compiler_that_hangs_or_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(toolchain, "_SECONDS", 0.3)
+    for body, words in (("#!/bin/sh\nexec sleep 60\n", "timed out after 0.3 seconds"), ("MZ", "Exec format error")):
+        with pytest.raises(BuildFailed, match=f"compile x: .*{words}"):
+            toolchain.run([script(tmp_path, "tool", body)], "compile x")
+
+
+def test_a_compiler_that_does_not_speak_utf8(tmp_path: Path) -> None:
+    tool = script(tmp_path, "tool", "#!/bin/sh\nprintf '\\377.c:1:1: error: no\\n' >&2\nexit 1\n")
+    with pytest.raises(BuildFailed, match="compile x: \ufffd.c:1:1: error: no"):
+        toolchain.run([tool], "compile x")
+
+
+def test_what_the_linker_says_comes_before_that_it_failed() -> None:
+    said = "collect2: error: ld returned 1 exit status\nx.c:3: undefined reference to `gone'\n"
+    assert toolchain.complaint(said) == "x.c:3: undefined reference to `gone'"
+
+
 @pytest.mark.parametrize("said", ["", "\n \n", "one\ntwo\n"])
 def test_a_compiler_that_gives_no_reason(said: str) -> None:
     assert toolchain.complaint(said) == ("one" if said.strip() else "it gave no reason")
+
+
+def test_a_board_of_ones_own_may_have_its_vectors_elsewhere(own: Path) -> None:
+    assert boards.get(str(own)).vectors == 0
+    (own / "board.ini").write_text(OWN + "vectors_at = 0x1000\n")
+    assert boards.get(str(own)).vectors == 0x1000
+
+
+@pytest.mark.boards
+def test_flags_of_a_board_of_ones_own_come_last(own: Path, tmp_path: Path) -> None:
+    """Also before what the build defines, and before the optimisation that it chooses."""
+    source = tmp_path / "main.c"
+    source.write_text("""\
+int main(void);
+int main(void) {
+#if !defined __OPTIMIZE_SIZE__ || TSK_SELFTEST || KEPT != 2
+#error "overridden"
+#endif
+    return 0;
+}
+""")
+    defines = {"TSK_SELFTEST": 1, "KEPT": 2}
+    for said in ("-Os -DTSK_SELFTEST=0", "-D TSK_SELFTEST=0 -Os", "-UTSK_SELFTEST -Os"):
+        (own / "board.ini").write_text(OWN.replace("-mthumb", f"-mthumb {said}"))
+        image.link(boards.get(str(own)), [source], tmp_path / "image.elf", defines=defines)
+    (own / "board.ini").write_text(OWN)
+    with pytest.raises(BuildFailed, match="overridden"):
+        image.link(boards.get(str(own)), [source], tmp_path / "image.elf", defines=defines)
+
+
+@pytest.mark.boards
+def test_a_stack_without_a_bound_is_refused(own: Path, tmp_path: Path) -> None:
+    source = tmp_path / "main.c"
+    source.write_text("int main(void);\nint main(void) {\n    return 0;\n}\n")
+    (own / "board.ini").write_text(OWN.replace("-mthumb", "-mthumb -flto"))
+    with pytest.raises(BuildFailed, match="no call graph of main, so its stack has no bound: .*board.ini .*-flto"):
+        image.link(boards.get(str(own)), [source], tmp_path / "image.elf")

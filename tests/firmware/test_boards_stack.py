@@ -50,6 +50,14 @@ def test_a_call_through_a_pointer_is_charged_with_the_deepest_that_nobody_names(
     assert deepest(tmp_path, calls) == 8 + 16 + 24 + (300 + HELPER) + FRAME + (300 + HELPER)
 
 
+def test_what_calls_through_a_pointer_is_not_the_callback_itself(tmp_path: Path) -> None:
+    """An interrupt's handler that does, by itself or further down; else it would look like recursion."""
+    calls: Calls = {
+        "tsk_start": (8, ()), "tick": (10, ("step",)), "step": (20, ("__indirect_call",)), "callback": (300, ()),
+    }  # fmt: skip
+    assert deepest(tmp_path, calls) == 8 + HELPER + FRAME + 10 + 20 + 300 + HELPER
+
+
 def test_the_c_library_is_charged_with_a_flat_sum(tmp_path: Path) -> None:
     start: Calls = {"tsk_start": (8, ("main",))}
     assert deepest(tmp_path, {**start, "main": (16, ("exp",))}) == 8 + 16 + LIBRARY + FRAME

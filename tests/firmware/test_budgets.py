@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tasuki.benchmarks import budgets, firmware, firmware_models
 from tasuki.benchmarks.cli import bench
 from tasuki.benchmarks.tflite_builder import Builder
+from tasuki.sdk.errors import ArtifactMissing, ModelUnsupported
 
 # What this must never exceed: a share of what TensorFlow Lite Micro with CMSIS-NN takes on the same model.
 BARS = {
@@ -119,3 +120,35 @@ def test_a_model_that_the_reference_does_not_run_says_why() -> None:
     said = firmware.reference(g.build(), [[np.zeros((1, 8), np.int8)]], 1)
     assert isinstance(said, str)
     assert "does not run this model" in said
+
+
+def test_files_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / place for place in ("a/lamp.tflite", "b/lamp.tflite", "other.tflite")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(firmware_models.dyt(0, firmware_models.SMALL))
+    monkeypatch.setattr(firmware, "on_board", lambda *_: {"mismatches": 0})
+    monkeypatch.setattr(firmware, "reference", lambda *_: "not asked")
+    monkeypatch.setattr(firmware, "interpreter_arena", lambda *_: {})
+    found = firmware.run(firmware.Plan(models=paths, boards=("mps2-an386",), inputs=1), lambda *_: None)["boards"]
+    assert list(found["mps2-an386"]) == [str(paths[0]), str(paths[1]), "other"]
+    first, *rows = firmware.table({"boards": found})
+    assert len({row.index("0", len(str(tmp_path))) for row in rows[:2]}) == 1, "columns below each other"
+    assert len(first) == len(rows[0])
+
+
+def test_a_file_that_can_not_be_measured_is_named(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.tflite", tmp_path / "bad.tflite"
+    good.write_bytes(firmware_models.dyt(0, firmware_models.SMALL))
+    g = Builder()
+    weights = g.constant(np.ones((3, 4), np.float32))
+    g.output(g.op("FULLY_CONNECTED", [g.input((1, 4), "float32"), weights, None], (1, 3), "float32"))
+    bad.write_bytes(g.build())
+
+    def run(path: Path) -> None:
+        firmware.run(firmware.Plan(models=(good, path), boards=("mps2-an386",)), pytest.fail)
+
+    with pytest.raises(ArtifactMissing, match=r"there is no file .*/nosuch\.tflite"):
+        run(tmp_path / "nosuch.tflite")
+    with pytest.raises(ModelUnsupported, match=r"^bad\.tflite: .*FULLY_CONNECTED"):
+        run(bad)

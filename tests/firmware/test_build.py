@@ -1,19 +1,35 @@
 """From a file to a folder of C: whole or not at all, the same for the same input, and never over something else."""
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import causal_kit
+import numpy as np
 import pytest
+from click.testing import CliRunner
 from firmware import graph_kit
 
 from tasuki.benchmarks import firmware_models
-from tasuki.firmware_bridge import build, folder
-from tasuki.sdk.errors import ArtifactCorrupt, ArtifactMissing, FirmwareError, ModelCorrupt, ModelUnsupported
+from tasuki.converter import pack
+from tasuki.firmware_bridge import build, cli, folder, toolchain
+from tasuki.firmware_bridge.compiler.program import Plan
+from tasuki.firmware_bridge.text import Learned
+from tasuki.sdk import Device, artifact
+from tasuki.sdk.adapter import Head
+from tasuki.sdk.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    FirmwareError,
+    InputError,
+    ModelCorrupt,
+    ModelUnsupported,
+)
 
 DATA = firmware_models.dyt(0, firmware_models.SMALL)
 
@@ -40,6 +56,128 @@ def test_an_artifact_brings_its_name_its_text_and_its_origin(tiny_artifact: Path
     assert readme.startswith("# `model`: tiny\n")
     assert "| seed 7 | Apache-2.0 | random weights | " in readme
     assert "task classify, tier mcu" in readme
+
+
+def _repacked(path: Path, **changes: object) -> bytes:
+    """The artifact with other fields in its manifest."""
+    parts = artifact.load(path)
+    about = {name: value for name, value in parts.manifest.items() if name not in ("format", "parts")}
+    members = {artifact.VOCABULARY: "\n".join(parts.vocabulary).encode(), artifact.MOMENT: parts.moment.tobytes()}
+    return pack.pack(bytes(parts.model), members, {**about, **changes})
+
+
+def test_float_activations_are_refused_by_name(tiny_artifact: Path) -> None:
+    with pytest.raises(ModelUnsupported, match=r"the model has float activations \(tier mcu\): convert it"):
+        build.generate(_repacked(tiny_artifact, activations="float"))
+
+
+def test_the_size_of_the_tflite_is_without_what_is_packed_with_it(tiny_artifact: Path) -> None:
+    made = build.generate(tiny_artifact)
+    assert made.artifact is not None
+    assert made.tflite_bytes == len(made.artifact.model) < tiny_artifact.stat().st_size
+    assert json.loads(made.files["firmware.json"])["tflite_bytes"] == made.tflite_bytes
+
+
+def test_what_a_device_has_learned_is_built_in(tiny_artifact: Path) -> None:
+    parts = artifact.load(tiny_artifact)
+    head = Head((*parts.labels, "cosy"), np.ones((5, 16), np.float32), np.zeros(5, np.float32))
+    made = build.generate(tiny_artifact, learned=Learned(head, 1.0, None, 0.5))
+    assert b"TSK_MODEL_LABEL_COSY = 4," in made.files["model_text.h"]
+
+
+def test_a_build_with_an_adapter_says_so(tiny_artifact: Path) -> None:
+    parts = artifact.load(tiny_artifact)
+    head = Head((*parts.labels, "cosy"), np.ones((5, 16), np.float32), np.zeros(5, np.float32))
+    learned = Learned(head, 1.0, None, 0.5, "bias", 12)
+    bare, made = build.generate(tiny_artifact), build.generate(tiny_artifact, learned=learned)
+    facts = json.loads(made.files["firmware.json"])
+    assert facts["adapter"] == {
+        "kind": "bias", "examples": 12, "labels": list(head.labels), "own_labels": ["cosy"], "sha256": learned.digest,
+    }  # fmt: skip
+    assert (facts["adapter_bytes"], dict(made.text_sizes)["adapter"]) == (5 * 17 * 4, 5 * 17 * 4)
+    assert not {"adapter", "adapter_bytes"} & set(json.loads(bare.files["firmware.json"]))
+    readme = made.files["README.md"].decode()
+    said = f"its own adapter, kind `bias`, fitted to 12 texts. SHA-256 `{learned.digest}`.\n"
+    assert f"{said}Labels: 5; that the artifact does not have: cosy.\n" in readme
+    assert "| adapter: what the device has learned, flash | 340 |" in readme
+    assert "has learned" not in bare.files["README.md"].decode()
+    fleet = build.generate(tiny_artifact, learned=Learned(head, 1.0, 1.0, 0.5, "fleet"))
+    assert "state of a device: the adapter of its fleet. SHA-256" in fleet.files["README.md"].decode()
+
+
+def test_the_command_says_what_is_built_in(tiny_artifact: Path, tmp_path: Path) -> None:
+    command = ["build", str(tiny_artifact), "--no-image", "--out", str(tmp_path / "out"), "--state"]
+    with Device.open(tiny_artifact, tmp_path / "state") as device:
+        for times in range(6):
+            device.learn(f"make it cosy {'now ' * times}", "cosy", new_label=True)
+    found = CliRunner().invoke(cli.firmware, [*command, str(tmp_path / "state"), "--json"], catch_exceptions=False)
+    facts = json.loads((tmp_path / "out" / "firmware.json").read_bytes())
+    digest = facts["adapter"]["sha256"]
+    assert found.stderr.endswith(
+        f"built in: adapter head, fitted to 6 texts; 5 labels, of its own: cosy; SHA-256 {digest}\n"
+    )  # fmt: skip
+    assert json.loads(found.stdout)["folder"] == str(tmp_path / "out")
+    with pytest.raises(InputError, match=r"has no state\.db"):
+        CliRunner().invoke(cli.firmware, [*command, str(tmp_path)], catch_exceptions=False)
+
+
+def _sizes(object_file: Path, tool: str = "nm") -> dict[str, tuple[str, int]]:
+    """What an object defines, by name: the kind as nm says, and bytes."""
+    said = subprocess.run([tool, "-S", object_file], capture_output=True, text=True, check=True, timeout=60).stdout
+    rows = [line.split() for line in said.splitlines() if len(line.split()) == 4]
+    return {name.partition(".")[0]: (kind, int(size, 16)) for _, size, kind, name in rows}
+
+
+@pytest.mark.parametrize("room", ["small", "large"])
+def test_the_readme_knows_what_the_self_test_takes(tmp_path: Path, room: str) -> None:
+    """Of a model whose arena is too small for the kernels' self-test, which then has memory of its own, and not."""
+    made = build.generate(DATA if room == "small" else firmware_models.dyt(0), "lamp")
+    assert (made.arena_bytes < 4096) == (room == "small")
+    folder.write(made.files, tmp_path / "out")
+    subprocess.run(
+        ["cc", "-std=c99", "-O0", "-I.", "-Iruntime/include", "-c", "lamp_selftest.c", "-o", "../it.o"],
+        cwd=tmp_path / "out", check=True, timeout=60,
+    )  # fmt: skip
+    found = _sizes(tmp_path / "it.o").values()
+    rows = dict(re.findall(r"^\| (.*) \| (\d+) \|$", made.files["README.md"].decode(), re.MULTILINE))
+    memory = sum(size for kind, size in found if kind in "bBdD")
+    vectors = sum(size for kind, size in found if kind in "rR")
+    assert int(rows["the self-test's own, RAM; none with `-DTSK_SELFTEST=0`"]) == memory > 0
+    assert int(rows["golden vectors of the self-test, flash; none with `-DTSK_SELFTEST=0`"]) == vectors > 0
+
+
+@pytest.mark.boards
+@pytest.mark.parametrize("task", ["classify", "causal"])
+def test_the_readme_knows_what_text_takes(tiny_artifact: Path, tmp_path: Path, task: str) -> None:
+    parts = artifact.load(tiny_artifact)
+    head = Head((*parts.labels, "cosy"), np.ones((5, 16), np.float32), np.ones(5, np.float32))
+    learned = Learned(head, 1.0, None, 0.5) if task == "classify" else None
+    made = build.generate(tiny_artifact if task == "classify" else causal_kit.student(), "lamp", learned=learned)
+    folder.write(made.files, tmp_path / "out")
+    subprocess.run(
+        [toolchain.find("arm-none-eabi-gcc"), "-mcpu=cortex-m4", "-mthumb", "-std=c99", "-O0", "-I.",
+         "-Iruntime/include", "-c", "lamp_text.c", "-o", "../it.o"],
+        cwd=tmp_path / "out", check=True, timeout=60,
+    )  # fmt: skip
+    found = {name: size for name, (_, size) in _sizes(tmp_path / "it.o", toolchain.find("arm-none-eabi-nm")).items()}
+    said = dict(made.text_sizes)
+    rows = made.files["README.md"].decode()
+    assert f"| tokenizer, flash | {said['tokenizer']} |" in rows
+    if task == "causal":
+        assert said == {"tokenizer": sum(found.get(n, 0) for n in ("merges", "ranks", "letters", "pieces", "offsets"))}
+        return
+    texts = sum(len(label) + 1 for label in head.labels)
+    assert said == {
+        "tokenizer": found["first_pieces"] + found["later_pieces"], "labels": found["labels"] + texts,
+        "adapter": found["weight"] + found["bias"],
+    }  # fmt: skip
+    assert f"| labels, on a processor of 32 bits, flash | {said['labels']} |" in rows
+
+
+def test_every_plan_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build.plan, "plan", lambda program: Plan({}, 0, 0))
+    with pytest.raises(ValueError, match="has no place in the arena"):
+        build.generate(DATA)
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, tiny_artifact: Path) -> None:
@@ -101,13 +239,20 @@ def test_the_folder_makes_a_library_by_itself(tmp_path: Path) -> None:
 def test_a_folder_of_ours_is_replaced_whole(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "lamp"
     build.write(build.generate(DATA, "lamp").files, out)
-    (out / "lamp.o").write_bytes(b"left over")
+    for made in ("build/lamp.o", "image/lamp.elf", "liblamp.a"):
+        (out / made).parent.mkdir(exist_ok=True)
+        (out / made).write_bytes(b"left over")
     build.write(build.generate(DATA, "bulb").files, out)
     assert {p.name for p in out.glob("*.[cho]")} == {"bulb.c", "bulb.h", "bulb_selftest.c"}
     assert [p.name for p in out.parent.iterdir()] == ["lamp"]
     facts = json.loads((out / "firmware.json").read_bytes())
     assert (facts["name"], facts["made_by"]) == ("bulb", "tasuki")
-    assert facts["files"] == sorted(_tree(out))
+    assert facts["layout"] == "build"
+    assert facts["files"] == {
+        name: hashlib.sha256(content).hexdigest() for name, content in _tree(out).items() if name != "firmware.json"
+    }
+    assert list(facts["files"]) == sorted(facts["files"])
+    assert not {"build", "image"} & {path.name for path in out.iterdir()}
 
 
 def test_a_file_that_somebody_added_is_never_lost(tmp_path: Path) -> None:
@@ -115,12 +260,84 @@ def test_a_file_that_somebody_added_is_never_lost(tmp_path: Path) -> None:
     build.write(build.generate(DATA, "lamp").files, out)
     (out / "runtime" / "notes.txt").write_bytes(b"precious")
     before = _tree(tmp_path)
-    with pytest.raises(FirmwareError, match="lamp has runtime/notes.txt, which Tasuki did not make: move it away"):
+    wanted = r"lamp would lose runtime/notes.txt \(not Tasuki's\): move it, or choose another --out"
+    with pytest.raises(FirmwareError, match=wanted):
         build.write(build.generate(DATA, "bulb").files, out)
     assert _tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("there", ["file", "folder", "list", "foreign", "unlisted"])
+def test_a_file_that_somebody_changed_is_never_lost(tmp_path: Path) -> None:
+    out = tmp_path / "lamp"
+    files = build.generate(DATA, "lamp").files
+    build.write(files, out)
+    (out / "lamp.c").unlink()
+    build.write(files, out)
+    assert (out / "lamp.c").exists()
+    for name in ("Makefile", "README.md", "lamp.c", "lamp.h"):
+        (out / name).write_bytes((out / name).read_bytes() + b"\n")
+    (out / "vendor.a").write_bytes(b"precious")
+    before = _tree(tmp_path)
+    changed = (
+        r"Makefile \(changed\), README.md \(changed\), lamp.c \(changed\) and 2 more: move it, or choose another --out"
+    )
+    with pytest.raises(FirmwareError, match=f"lamp would lose {changed}"):
+        build.write(files, out)
+    assert _tree(tmp_path) == before
+
+
+def test_a_link_in_the_place_of_a_file_is_never_lost(tmp_path: Path) -> None:
+    out = tmp_path / "lamp"
+    files = build.generate(DATA, "lamp").files
+    build.write(files, out)
+    (out / "lamp.c").rename(tmp_path / "elsewhere.c")
+    (out / "lamp.c").symlink_to(tmp_path / "elsewhere.c")
+    with pytest.raises(FirmwareError, match=r"would lose lamp.c \(changed\)"):
+        build.write(files, out)
+    assert (out / "lamp.c").is_symlink()
+
+
+def test_a_folder_of_another_layout_is_never_replaced(tmp_path: Path) -> None:
+    files = build.generate(DATA, "lamp").files
+    folder.place(files, tmp_path, "cmake")
+    before = _tree(tmp_path)
+    with pytest.raises(FirmwareError, match="has the layout 'cmake', not 'build': move it, or choose another --out"):
+        build.write(files, tmp_path)
+    assert _tree(tmp_path) == before
+
+
+def test_of_a_link_the_folder_that_it_leads_to_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "here").symlink_to(tmp_path / "there")
+    files = build.generate(DATA, "lamp").files
+    for _ in range(2):
+        build.write(files, tmp_path / "here")
+        assert (tmp_path / "here").is_symlink()
+        assert (tmp_path / "there" / "lamp.c").exists()
+    (tmp_path / "there" / "lamp.c").write_bytes(b"precious")
+    with pytest.raises(FirmwareError, match=r"here would lose lamp.c \(changed\)"):
+        build.write(files, tmp_path / "here")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(FirmwareError, match="circle can't be written"):
+        build.write(files, tmp_path / "circle")
+
+
+def test_other_flags_compile_everything_again(tmp_path: Path) -> None:
+    out = tmp_path / "lamp"
+    build.write(build.generate(DATA, "lamp").files, out)
+
+    def make(flags: str) -> list[str]:
+        command = ["make", "-j2", f"CFLAGS={flags}"]
+        done = subprocess.run(command, cwd=out, check=True, capture_output=True, text=True, timeout=300)
+        return [line for line in done.stdout.splitlines() if " -c " in line]
+
+    sources = len([*out.glob("*.c"), *out.glob("runtime/src/*.c")])
+    assert len(make("-O0 -DNOTE='\"two words\"'")) == sources
+    assert make("-O0 -DNOTE='\"two words\"'") == []
+    assert len(make("-O0")) == sources
+    subprocess.run(["make", "-s", "clean"], cwd=out, check=True, timeout=60)
+    assert not (out / "build").exists()
+
+
+@pytest.mark.parametrize("there", ["file", "folder", "list", "foreign", "empty", "unlisted"])
 def test_what_tasuki_did_not_make_is_never_replaced(tmp_path: Path, there: str) -> None:
     out = tmp_path / "mine"
     if there == "file":
@@ -130,7 +347,8 @@ def test_what_tasuki_did_not_make_is_never_replaced(tmp_path: Path, there: str) 
         (out / "thesis.txt").write_bytes(b"precious")
         said = {
             "list": b'["made_by"]',
-            "foreign": b'{"made_by": "me", "files": []}',
+            "foreign": b'{"made_by": "me", "files": ["firmware.json", "thesis.txt"]}',
+            "empty": b'{"made_by": "tasuki", "files": []}',
             "unlisted": b'{"made_by": "tasuki"}',
         }
         if there in said:

@@ -150,6 +150,9 @@ def test_other_causal_models_are_refused_by_name() -> None:
     wide = replace(whole, inputs=tuple(replace(p, type=np.dtype(np.int16)) for p in whole.inputs))
     with pytest.raises(ModelUnsupported, match="ids is int16, and causal models in C are int8"):
         causal.generate(causal_kit.read(), wide, "model")
+    wide = replace(whole, outputs=tuple(replace(p, type=np.dtype(np.int16)) for p in whole.outputs))
+    with pytest.raises(ModelUnsupported, match=" is int16, and causal models in C are int8"):
+        causal.generate(causal_kit.read(), wide, "model")
     with pytest.raises(ModelUnsupported, match=r"vocab\.txt"):
         causal.generate(published._replace(tokenizer_json=None), programs[0], "model")
     learned: Any = object()

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,14 @@ from tasuki.benchmarks import firmware_models
 from tasuki.benchmarks.tflite_builder import Builder
 from tasuki.firmware_bridge import boards, build, cli, measure, serving, vectors
 from tasuki.firmware_bridge.image import Image
+from tasuki.firmware_bridge.text import serial
 from tasuki.sdk import errors
 
 PROGRAM = [sys.executable, "-m", "tasuki.sdk", "firmware"]
-SIZES = {"arena_bytes", "model_bytes", "table_bytes", "tflite_bytes"}
-CORE_SIZES = SIZES | {"static_bytes", "stack_bytes", "ram_bytes", "code_bytes", "flash_bytes"}
-COUNTS = {"emulated_instructions", "stack_peak_bytes", "ram_peak_bytes"}
+SIZES = {"arena_bytes", "model_bytes", "tokenizer_bytes", "labels_bytes", "tflite_bytes"}
+FLASH = {"code_without_tables_bytes", "table_bytes", "tokenizer_bytes", "labels_bytes", "model_bytes"}
+CORE_SIZES = SIZES | FLASH | {"static_bytes", "stack_bytes", "ram_bytes", "flash_bytes"}
+PEAKS = {"stack_peak_bytes", "ram_peak_bytes"}
 
 
 def run(*words: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +81,7 @@ def test_build_for_the_host_writes_c_and_an_image(tiny_artifact: Path, tmp_path:
     done = run("build", tiny_artifact, "--json", cwd=tmp_path)
     figures = json.loads(done.stdout)
     folder = tmp_path / "build" / "firmware" / "model-host"
-    assert set(figures) == SIZES | {"board", "folder"}
+    assert set(figures) == SIZES | {"compiler_table_bytes", "board", "folder"}
     assert Path(figures["folder"]) == folder.relative_to(tmp_path)
     for name in ("model.c", "model.h", "model_text.c", "README.md", "runtime/src/tsk_fc.c", "image/main.c"):
         assert (folder / name).exists(), name
@@ -112,6 +116,13 @@ def test_a_bare_model_runs_on_seeded_inputs(model: Path) -> None:
     assert first == again != other
     assert first["answers"] == []
     assert [len(values) for values in first["outputs"].values()] == [8]
+    (port,) = generated.functions[0].outputs
+    assert first["output_values"] == {port.name: port.count}
+    assert first["seed"] == 7
+    said = run("run", model, "--seed", "7").stdout.splitlines()
+    assert said[0] == "one call of the model on inputs from seed 7; at most 8 values of each output:"
+    ((name, values),) = first["outputs"].items()
+    assert said[1] == f"{name}: {' '.join(f'{v:.4g}' for v in values)} (of {first['output_values'][name]:,})"
     said = refused(run("run", model, "--text", "hello"), errors.WrongTask)
     assert "a bare model takes no text" in said
 
@@ -123,14 +134,52 @@ def test_build_and_run_on_a_board(tiny_artifact: Path, board: str, tmp_path: Pat
     figures = json.loads(run("build", tiny_artifact, "--board", board, "--out", out, "--json").stdout)
     assert set(figures) == CORE_SIZES | {"board", "folder"}
     assert figures["ram_bytes"] == figures["static_bytes"] + figures["stack_bytes"]
-    parts = figures["code_bytes"] + figures["table_bytes"] + figures["model_bytes"]
-    assert figures["flash_bytes"] == parts
+    assert figures["flash_bytes"] == sum(figures[name] for name in FLASH)
+    facts = json.loads((out / "firmware.json").read_text())
+    same = ("arena_bytes", "model_bytes", "tokenizer_bytes", "labels_bytes", "tflite_bytes")
+    assert [facts[name] for name in same] == [figures[name] for name in same]
     assert (out / "image" / f"model-{board}.elf").exists()
-    found = json.loads(run("run", tiny_artifact, "--board", board, "--text", "play music", "--json").stdout)
-    assert set(found) == {"board", "answers"} | COUNTS
+    words = ("--text", "play music", "--text", "turn on the light please", "--text", "play music")
+    found = json.loads(run("run", tiny_artifact, "--board", board, *words, "--json").stdout)
+    assert set(found) == {"board", "answers"} | PEAKS
+    counts = [answer["emulated_instructions"] for answer in found["answers"]]
+    assert min(counts) > 10_000
+    assert abs(counts[2] - counts[0]) <= 50, "one tick of the clock"
+    # All that the built image has, self-test and serial line within, and a stack within its bound.
+    assert found["ram_peak_bytes"] == figures["static_bytes"] + found["stack_peak_bytes"]
     assert found["stack_peak_bytes"] <= figures["stack_bytes"]
-    on_host = json.loads(run("run", tiny_artifact, "--text", "play music", "--json").stdout)
-    assert found["answers"][0]["label"] == on_host["answers"][0]["label"]
+    on_host = json.loads(run("run", tiny_artifact, *words, "--json").stdout)
+    kept = ("label", "confidence", "sure")
+    assert [[a[k] for k in kept] for a in found["answers"]] == [[a[k] for k in kept] for a in on_host["answers"]]
+    assert {frozenset(answer) for answer in found["answers"]} == {frozenset((*kept, "emulated_instructions"))}
+
+
+@pytest.mark.boards
+def test_the_stack_of_an_answer_is_deeper_than_that_of_the_model_alone(tiny_artifact: Path) -> None:
+    generated, board = build.generate(tiny_artifact), boards.get("mps2-an386")
+    alone, asked = (serving.run(generated, board, texts, 0, 60) for texts in ((), ("play music",)))
+    assert alone["stack_peak_bytes"] + serial.MAX_LINE_BYTES < asked["stack_peak_bytes"], "a line is on the stack"
+
+
+@pytest.mark.boards
+def test_answers_that_are_errors_end_with_1(tiny_artifact: Path) -> None:
+    for where in ("host", "mps2-an386"):
+        words = ("run", tiny_artifact, "--board", where, "--text", "x" * 257, "--text", "play music", "--text", " ")
+        done = run(*words)
+        assert done.returncode == 1
+        said = [line for line in done.stderr.splitlines() if not line.startswith("INFO:")]
+        why = "long (it has more than 256 bytes, which TSK_SERVE_LINE of the build sets)"
+        assert said == [f"tasuki: error: 2 of 3 texts have no answer; the first: {why}"]
+        assert "'play music': " in done.stdout
+        done = run(*words, "--json")
+        assert done.returncode == 1
+        first, second, third = json.loads(done.stdout)["answers"]
+        assert (first, third) == ({"error": "long"}, {"error": "text"})
+        assert second["label"]
+    assert "emulated_instructions" in second
+    done = run("run", tiny_artifact, "--board", "mps2-an386", "--text", "", "--json")
+    assert set(json.loads(done.stdout)) == {"board", "answers"}, "nothing was counted"
+    assert run("run", tiny_artifact, "--text", "play music").returncode == 0
 
 
 @pytest.mark.boards
@@ -140,7 +189,7 @@ def test_build_run_and_flash_for_people(model: Path, tmp_path: Path) -> None:
     assert "of memory on mps2-an386" in said
     assert "of flash on mps2-an386" in said
     assert "emulated instructions" in run("run", model, "--board", "mps2-an386").stdout
-    flash = run("flash", out, "--target", "stm32f407vgtx", "--dry-run").stdout
+    flash = run("flash", out, "--target", "stm32f407vgtx", "--emulated", "--dry-run").stdout
     assert flash == f"pyocd flash --target stm32f407vgtx {out}/image/model-mps2-an386.elf\n"
 
 
@@ -270,6 +319,45 @@ def test_a_board_that_answers_otherwise(
     inputs = vectors.random_inputs(generated.graphs[0], np.random.default_rng(0))
     with pytest.raises(errors.BoardSilent, match=words):
         measure.run(made, generated, [inputs], timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [("took 1", "said 'took 1' where 'took …' was expected"), ("sure\ta\t0.5000\t1", "where 'took …' was expected")],
+)
+def test_an_answer_without_its_count(
+    said: str, words: str, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = f"echo 'ready\tmodel'; echo 'sure\ta\t0.5000\t1'; echo '{said}'; exec /bin/sleep 30"
+    monkeypatch.setenv("PATH", f"{scripts(tmp_path / 'bin', qemu_system_arm=body)}:/usr/bin:/bin")
+    board = boards.get("mps2-an386")
+    monkeypatch.setattr(measure, "link", lambda *_: Image(board, tmp_path / "image.elf", None, None))
+    with pytest.raises(errors.BoardSilent, match=words):
+        serving.run(build.generate(tiny_artifact), board, ("play music",), 0, 2.0)
+
+
+def test_an_end_from_outside_leaves_nothing(tiny_artifact: Path, tmp_path: Path) -> None:
+    ready, folder = tmp_path / "ready", tmp_path / "temporary"
+    folder.mkdir()
+    path = scripts(tmp_path / "bin", cc=f"echo > {ready}; exec /bin/sleep 3")
+    command = [*PROGRAM, "run", str(tiny_artifact), "--text", "play music"]
+    with subprocess.Popen(
+        command, env={**os.environ, "PATH": path, "TMPDIR": str(folder)}, stderr=subprocess.PIPE
+    ) as process:  # fmt: skip
+        ends = time.monotonic() + 60
+        while not ready.exists() and time.monotonic() < ends:
+            time.sleep(0.05)
+        assert [found.name.startswith("tasuki-") for found in folder.iterdir()]
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert list(folder.iterdir()) == []
+
+
+def test_what_can_not_be_printed_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*PROGRAM, "boards"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 74
+    assert done.stderr == "tasuki: error: can't write: No space left on device; make room, or write elsewhere\n"
 
 
 def test_flash_needs_a_programmer(tmp_path: Path) -> None:

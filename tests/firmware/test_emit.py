@@ -86,7 +86,7 @@ def test_names_of_a_hostile_model_are_harmless(compiler: str) -> None:
         host_kit.shared_library([model], ("-O0", "-fPIC"), compiler)
 
 
-@given(st.text(max_size=60))
+@given(st.text(max_size=60) | st.text("abc012._/", min_size=30, max_size=80))
 def test_any_text_is_made_a_name_and_a_comment(text: str) -> None:
     name = naming.identifier(text, "in")
     assert name.isascii()
@@ -110,6 +110,34 @@ def test_a_name_that_c_can_not_have_is_refused(name: str) -> None:
         naming.build_name(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("serve", "the runtime has tsk_serve_"), ("fc", "the runtime has tsk_fc_s"), ("port", "the runtime has tsk_port_"),
+     ("model_text", "end in _text"), ("a_selftest", "end in _text"), ("lamp_serve", "end in _text")],
+)  # fmt: skip
+def test_a_name_that_meets_others_of_ours_is_refused(name: str, said: str) -> None:
+    with pytest.raises(FirmwareError, match=f"{name}' can't be a model's name in C: .*{said}.*choose another"):
+        naming.build_name(name)
+
+
+@pytest.mark.parametrize("name", ["model", "lamp", "text", "fast", "f", "servers", "kernel"])
+def test_other_names_are_not_refused(name: str) -> None:
+    assert naming.build_name(name) == name
+
+
+def test_long_names_keep_what_tells_them_apart() -> None:
+    kinds = ("weight", "weight_bias", "weight_multiplier", "weight_shift")
+    made = [naming.identifier(f"{n}.attend.change.{kind}", "data") for n in (0, 1, 17) for kind in kinds]
+    assert len(set(made)) == len(made)
+    assert made[:2] == ["data_0_attend_change_weight", "data_0_attend_change_weight_bias"]
+    for kind in kinds:
+        assert naming.identifier(f"Stateful/encoder/layer_12/attention/self/dense.{kind}", "data").endswith(kind)
+        assert "layer_12" in naming.identifier(f"Stateful/encoder/layer_12/attention/self/dense.{kind}", "data")
+    assert naming.identifier("a/b/dense_1/MatMul", "data") == "a_b_dense_1_matmul"
+    keras = naming.identifier("functional_1/2_add_2_88_mean.weight_multiplier", "data")
+    assert keras == "data_1_2_add_2_88_mean_weight_multiplier"
+
+
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_it_compiles_without_the_self_test(compiler: str) -> None:
     library = host_kit.shared_library([_small()], ("-O1", "-fPIC", "-DTSK_SELFTEST=0"), compiler)
@@ -128,6 +156,27 @@ def test_the_header_is_also_one_of_cpp(tmp_path: Path) -> None:
          f"-I{header.RUNTIME / 'include'}"],
         cwd=tmp_path, check=True, timeout=60,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("standard", ["c++11", "c++14", "c++17"])
+def test_scales_are_exact_in_cpp(standard: str, tmp_path: Path) -> None:
+    """Numbers of the header in an array, as a program of C++ has them."""
+    rng = np.random.default_rng(3)
+    drawn = rng.integers(1, 0x7F800000, 400, np.uint32).view(np.float32)
+    values = np.append(drawn, np.float32([1, 2.5e7, 0.25, 1e-45]))
+    numbers = ", ".join(literals.decimal(value) for value in values.tolist())
+    (tmp_path / "small.h").write_bytes(_small().files["small.h"])
+    (tmp_path / "x.cpp").write_text(
+        f'#include "small.h"\nextern "C" {{ extern const float all[]; const float all[] = {{{numbers}}};\n'
+        "extern const float y; const float y = TSK_SMALL_Y_SCALE; }\n"
+    )
+    command = ["g++", f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-pedantic", "-shared", "-fPIC", "x.cpp"]
+    subprocess.run(
+        [*command, f"-I{header.RUNTIME / 'include'}", "-o", "x.so"], cwd=tmp_path, check=True, timeout=60
+    )  # fmt: skip
+    found = ctypes.CDLL(str(tmp_path / "x.so"))
+    assert np.array_equal(np.array((ctypes.c_float * len(values)).in_dll(found, "all"), np.float32), values)
+    assert ctypes.c_float.in_dll(found, "y").value == 0.25
 
 
 def test_extreme_constants_survive() -> None:
@@ -231,4 +280,4 @@ def test_a_port_without_a_grid_has_no_scale() -> None:
     bare = Port(0, "x", kit.INT8, (8, 12))
     text = _small(replace(program, inputs=(bare,))).files["small.h"].decode()
     assert "TSK_SMALL_X_SCALE" not in text
-    assert "TSK_SMALL_Y_SCALE 0x1.0000000000000p-2f" in text
+    assert "TSK_SMALL_Y_SCALE 0.25f\n" in text

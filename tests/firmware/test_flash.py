@@ -5,9 +5,12 @@ import shlex
 from pathlib import Path
 
 import pytest
-from firmware.elf_kit import image
+from click.testing import CliRunner
+from firmware.elf_kit import TYPE, image
 
-from tasuki.firmware_bridge import flash
+from tasuki.firmware_bridge import boards, flash
+from tasuki.firmware_bridge.cli import firmware
+from tasuki.firmware_bridge.image import link
 from tasuki.sdk.errors import BoardSilent, BuildFailed, InputError, ToolMissing
 
 ELF = Path("lamp.elf")
@@ -86,6 +89,30 @@ def test_a_board_that_is_not_connected(tmp_path: Path, monkeypatch: pytest.Monke
         flash.run(flash.command(ELF, "openocd", "target/nrf52.cfg"))
 
 
+def test_what_a_programmer_complains_of_may_be_anywhere_and_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programmer(tmp_path, "openocd", "printf 'Error: \\377\\n'; exit 1", monkeypatch)
+    with pytest.raises(BoardSilent, match="openocd could not write the board: Error: \ufffd"):
+        flash.run(flash.command(ELF, "openocd", "target/nrf52.cfg"))
+
+
+def test_a_programmer_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programmer(tmp_path, "pyocd", "", monkeypatch)
+    (tmp_path / "pyocd").write_bytes(b"MZ, something else")
+    with pytest.raises(BoardSilent, match="pyocd does not start: Exec format error"):
+        flash.run(flash.command(ELF, "pyocd", "nrf52"))
+
+
+def test_an_image_that_can_not_be_read(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(flash.elf, "read", fail)
+    with pytest.raises(InputError, match=r"model-board\.elf can't be read: Permission denied"):
+        flash.image_in(built)
+
+
 def test_a_programmer_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programmer(tmp_path, "pyocd", "exec sleep 60", monkeypatch)
     monkeypatch.setattr(flash, "SECONDS", 0.3)
@@ -97,3 +124,33 @@ def test_a_programmer_that_is_missing(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissing, match="pyocd is not installed: pip install pyocd"):
         flash.run(flash.command(ELF, "pyocd", "nrf52"))
+
+
+@pytest.mark.parametrize("board", [board for board in boards.BOARDS if board.machine], ids=lambda board: board.name)
+def test_an_image_for_an_emulated_board_is_not_for_a_chip(board: boards.Board, built: Path) -> None:
+    assert board.mark is not None
+    path = built / "image" / "model-board.elf"
+    path.write_bytes(image(board.mark))
+    with pytest.raises(InputError, match=f"is for {board.name}, which is emulated: build it with --board FOLDER"):
+        flash.image_in(built)
+    assert flash.image_in(built, emulated=True) == path
+
+
+def test_an_object_is_no_image(built: Path) -> None:
+    path = built / "image" / "model-board.elf"
+    content = bytearray(image())
+    content[TYPE] = 1
+    path.write_bytes(content)
+    with pytest.raises(BuildFailed, match="is no linked image for an Arm core"):
+        flash.image_in(built)
+
+
+@pytest.mark.boards
+def test_a_built_image_tells_its_board(tmp_path: Path) -> None:
+    source = tmp_path / "main.c"
+    source.write_text("int main(void);\nint main(void) {\n    return 0;\n}\n")
+    made = link(boards.get("mps2-an505"), [source], tmp_path / "x.elf")
+    with pytest.raises(InputError, match="is for mps2-an505"):
+        flash.image_in(made.path)
+    done = CliRunner().invoke(firmware, ["flash", str(made.path), "--target", "an505", "--emulated", "--dry-run"])
+    assert done.output == f"pyocd flash --target an505 {made.path}\n"

@@ -77,6 +77,13 @@ def test_right_kernels_pass(probe: ctypes.CDLL) -> None:
 def test_scratch_that_is_too_small_or_crooked_is_refused(probe: ctypes.CDLL) -> None:
     assert _run(probe, size=256) == _SPACE
     assert _run(probe, shift=8) == _SPACE
+    assert probe.tsk_selftest_kernels(None, ctypes.c_size_t(_SCRATCH)) == _SPACE
+
+
+def test_no_byte_beyond_the_scratch_is_touched(probe: ctypes.CDLL) -> None:
+    found = [_run(probe, size=size) for size in range(0, _SCRATCH + 1, 64)]
+    assert found == sorted(found)
+    assert set(found) == {_SPACE, _OK}
 
 
 @pytest.mark.parametrize("kernel", _FAST)

@@ -1,7 +1,9 @@
 """The checker of memory plans: sound plans pass, and every kind of damage is found and named."""
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,6 +127,23 @@ def test_in_place_is_only_where_the_kernel_and_the_step_say_so() -> None:
             "byte 0 of buffer 1 is not aligned to 4",
         ),
         (kit.lut(Operand(2, row=1), Operand(1), ROWS), "nobody has written"),
+        (
+            Step("lut_s8", {"columns": WIDTH, "lut": Operand(14, row=1)}, (Operand(0),), (Operand(1),), ROWS),
+            "lut is buffer 14, which is no constant",
+        ),
+        (
+            Step("lut_s8", {"columns": WIDTH, "lut": Operand(14, offset=-1)}, (Operand(0),), (Operand(1),), ROWS),
+            "lut takes 256 bytes from byte -1 of buffer 14",
+        ),
+        (
+            Step("gather", {"count": 8, "row_bytes": WIDTH, "outer": 1}, (Operand(0), Operand(2, 2)), (Operand(1),), 2),
+            "byte 2 of buffer 2 is not aligned to 4",
+        ),
+        (
+            replace(kit.lut(Operand(0), Operand(1), ROWS), reads=(Operand(0), Operand(0))),
+            "the kernel has 1 reads and 1 writes",
+        ),
+        (kit.product(y_row=0), "write 0 writes a byte twice"),
     ],
 )  # fmt: skip
 def test_damage_is_named(step: Step, match: str) -> None:
@@ -146,6 +165,41 @@ def test_a_plan_that_can_not_be_is_named(plan: Plan, match: str) -> None:
     _fails(kit.program(), plan, match)
 
 
+def test_buffers_that_can_not_be_are_named() -> None:
+    base = kit.program()
+    twice = replace(base, buffers=(*base.buffers, base.buffers[3]))
+    _fails(twice, kit.plan(), "two buffers have the same number")
+    for data in (None, np.zeros(2, np.int8)):
+        other = tuple(replace(b, data=data) if b.number == 13 else b for b in base.buffers)
+        _fails(replace(base, buffers=other), kit.plan(), "buffer 13 is a constant of 1 bytes, and has other data")
+
+
+def test_scratch_does_not_share_one_byte() -> None:
+    """With the last byte of a buffer before it, and the first byte of one behind."""
+    base = kit.program()
+    program = replace(base, buffers=(*base.buffers, kit.buffer(4, "arena", 97)))
+    last, first = Operand(4, offset=97 - WIDTH), Operand(4)
+    for place, at, scratch in ((last, 0, 96), (first, 144, 0)):
+        steps = kit.lut(Operand(0), place, 1), replace(kit.fc(place, Operand(1), 1), scratch=145)
+        plan = Plan({2: 0, 3: 0, 4: at}, scratch, 256)
+        _fails(kit.with_steps(program, *steps), plan, "scratch and buffer 4 share bytes")
+
+
+def test_scratch_spoils_what_was_there() -> None:
+    spoiling = kit.fc(Operand(0), Operand(1), ROWS)
+    steps = kit.lut(Operand(0), Operand(2), ROWS), spoiling, kit.lut(Operand(2), Operand(1), ROWS)
+    _fails(kit.with_steps(kit.program(), *steps), Plan({2: 0, 3: 0}, 80, 224), "reads byte 80 of buffer 2 .*nobody has")
+
+
+def test_what_is_written_in_part_must_be_there() -> None:
+    """DYNAMIC_UPDATE_SLICE leaves the rest of its output as it was."""
+    params = {"size": 1, "dimensions": 2, "shape": (ROWS, WIDTH, 1, 1, 1, 1), "update": (1, WIDTH, 1, 1, 1, 1)}
+    starts = kit.lut(Operand(0), Operand(2), ROWS)
+    step = Step("update_slice", params, (Operand(0), Operand(2)), (Operand(1),))
+    _fails(kit.with_steps(kit.program(), starts, step), kit.plan(), "reads byte 0 of buffer 1 .*nobody has written it")
+    plan_check.check(kit.with_steps(kit.program(), starts, kit.lut(Operand(0), Operand(1), ROWS), step), kit.plan())
+
+
 def test_the_last_turn_has_fewer_rows() -> None:
     base = kit.program()
     loop = Loop(ROWS, TILE, (kit.lut(Operand(0, row=WIDTH), Operand(1, row=WIDTH), TILE),))
@@ -154,6 +208,7 @@ def test_the_last_turn_has_fewer_rows() -> None:
     odd = Loop(ROWS, TILE, (kit.lut(Operand(0), Operand(1), TILE + 1),))
     _fails(kit.with_steps(base, odd), kit.plan(), "not a multiple of the tile")
     _fails(kit.with_steps(base, Loop(0, TILE, ())), kit.plan(), "loop 0 has 0 rows")
+    _fails(kit.with_steps(base, Loop(ROWS, 0, ())), kit.plan(), "loop 0 has 8 rows in tiles of 0")
 
 
 def test_strides_of_a_product_are_followed() -> None:
@@ -192,3 +247,54 @@ def test_spans_have_every_byte_of_wide_elements() -> None:
     found = kernel_access.access("copy", shape, None)
     assert found.reads[0].first.tolist() == [0, 4, 8, -12, -8, -4]
     assert np.array_equal(found.writes[0].bytes()[:8], [0, 1, 2, 3, 8, 9, 10, 11])
+
+
+SIX = (1, 1, 1, 1)
+TOUCHED = [
+    # Kernel, parameters, rows; bytes of each read and write, and of constants
+    ("fc_s8", {"in": 5, "out": 3, "channels": 1}, 2, (10,), (6,),
+     {"weights": 15, "bias": 12, "multiplier": 12, "shift": 3, "scale": 24, "lut": 256}),
+    ("fc_s8", {"in": 5, "out": 3, "channels": 0}, 2, (10,), (6,), {"multiplier": 4, "shift": 1, "scale": 8}),
+    ("fc_s16", {"in": 5, "out": 3, "channels": 0}, 2, (20,), (12,), {"bias": 24}),
+    ("softmax_s8", {"columns": 5}, 2, (10,), (10,), {"exponents": 1024}),
+    ("softmax_s16", {"columns": 5}, 2, (20,), (20,), {"exp_lut": 1026, "reciprocal_lut": 1026}),
+    ("lut_s8", {"columns": 5}, 2, (10,), (10,), {"lut": 256}),
+    ("lut_s16", {"columns": 5}, 2, (20,), (20,), {"lut": 1026}),
+    ("reduce_s8", {"count": 3, "inner": 5}, 2, (30,), (10,), {}),
+    ("reduce_s16", {"count": 3, "inner": 5}, 2, (60,), (20,), {}),
+    ("arg_s8", {"count": 3, "inner": 5}, 2, (30,), (40,), {}),
+    ("gather", {"count": 7, "row_bytes": 3, "outer": 2}, 4, (42, 16), (24,), {}),
+    ("update_slice", {"size": 4, "dimensions": 2, "shape": (5, 6, *SIX), "update": (2, 3, *SIX)}, None, (24, 8), (120,),
+     {}),
+    ("fill", {"size": 8, "count": 3}, None, (), (24,), {}),
+    ("cast", {"columns": 3, "from": 0, "to": 2}, 2, (6,), (12,), {}),
+    ("cast", {"columns": 3, "from": 3, "to": 1}, 2, (24,), (6,), {}),
+    ("dequantize", {"columns": 3, "from": 2}, 2, (12,), (24,), {}),
+    ("quantize", {"columns": 3, "to": 1}, 2, (24,), (6,), {}),
+    ("cast", {"columns": 3, "from": 1, "to": 4}, 2, (6,), (24,), {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kernel", "params", "rows", "reads", "writes", "constants"),
+    TOUCHED,
+    ids=[f"{n}: {touched[0]}" for n, touched in enumerate(TOUCHED)],
+)
+def test_every_byte_that_the_header_says_is_touched(
+    kernel: str, params: dict[str, Any], rows: int | None, reads: Sequence[int], writes: Sequence[int],
+    constants: dict[str, int],
+) -> None:  # fmt: skip
+    found = kernel_access.access(kernel, params, rows)
+    for spans, sizes in ((found.reads, reads), (found.writes, writes)):
+        assert [sorted(span.bytes()) for span in spans] == [list(range(size)) for size in sizes]
+    assert {name: found.constants[name] for name in constants} == constants
+
+
+def test_in_place_is_only_with_an_operand_of_the_same_elements() -> None:
+    dense, one = {"row": 3, "column": 1}, {"row": 0, "column": 0}
+    names = {"condition": dense, "a": one, "b": dense}
+    params = {f"{name}_{axis}": stride for name, strides in names.items() for axis, stride in strides.items()}
+    assert kernel_access.access("select", {"columns": 3, "size": 4, **params}, 2).in_place == ((2, 0),)
+    assert kernel_access.access("select", {"columns": 3, "size": 1, **params}, 2).in_place == ((0, 0), (2, 0))
+    assert kernel_access.access("cast", {"columns": 3, "from": 1, "to": 4}, 2).in_place == ()
+    assert kernel_access.access("cast", {"columns": 3, "from": 3, "to": 4}, 2).in_place == ((0, 0),)

@@ -128,6 +128,51 @@ def test_bool_constants_are_bool() -> None:
     assert (data.dtype, data.tolist()) == (np.bool_, [True, False, True])
 
 
+def _most_signatures(model: Any) -> None:
+    model.signatureDefs *= 16
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: setattr(m.subgraphs[0].tensors[0], "shape", [4096, 4096]),
+        lambda m: setattr(m.subgraphs[0].tensors[0], "shape", [1] * 6),
+        lambda m: setattr(m.subgraphs[0].operators[0], "inputs", [0] * 255),
+        lambda m: setattr(m.buffers[1], "offset", 1),
+        lambda m: setattr(m.buffers[1], "size", 1),
+        _most_signatures,
+    ],
+    ids=["values", "dimensions", "operands", "offset", "size", "signatures"],
+)
+def test_the_most_that_there_may_be_is_read(change: Callable[[Any], None]) -> None:
+    model = small("classify").model()
+    change(model)
+    assert [o.kind for o in read(pack(model)).operators] == ["FULLY_CONNECTED", "TANH", "RESHAPE"]
+
+
+def test_operators_of_old_files_have_one_byte() -> None:
+    model = small().model()
+    for code in model.operatorCodes:
+        code.deprecatedBuiltinCode, code.builtinCode = code.builtinCode, 0
+    assert [o.kind for o in read(pack(model)).operators] == ["FULLY_CONNECTED", "TANH", "RESHAPE"]
+
+
+def test_one_scale_has_no_axis() -> None:
+    model = small().model()
+    model.subgraphs[0].tensors[0].quantization.quantizedDimension = 2
+    grid = read(pack(model)).tensors[0].quantization
+    assert grid is not None
+    assert grid.axis == 0
+
+
+@pytest.mark.parametrize("zero", [2**31, -(2**31) - 1])
+def test_zero_points_are_int32(zero: int) -> None:
+    g = small()
+    g.tensor((4,), "int64", scale=0.1, zero=zero)
+    with pytest.raises(ModelCorrupt, match="a zero point outside int64"):
+        read(g.build())
+
+
 # What is refused, and with what words
 
 
@@ -187,11 +232,27 @@ def _intermediates(model: Any) -> None:
     model.subgraphs[0].operators[0].intermediates = [0]
 
 
+def _variant(model: Any) -> None:
+    model.subgraphs[0].tensors[0].variantTensors = [schema.VariantSubTypeT()]
+
+
+def _one_key(model: Any) -> None:
+    model.subgraphs.append(model.subgraphs[0])
+    model.signatureDefs.append(small("classify").model().signatureDefs[0])
+    model.signatureDefs[1].subgraphIndex = 1
+
+
+def _unknown_operator_without_output(model: Any) -> None:
+    _code(schema.BuiltinOperator.CONV_2D)(model)
+    model.subgraphs[0].operators[0].outputs = [7]
+
+
 CORRUPT: list[tuple[Callable[[Any], None], str]] = [
     (_tensor("shape", [1, -2, 4]), "shape"),
     (_tensor("shapeSignature", [1, 2, 5]), "signature"),
     (_tensor("type", 99), "type 99"),
     (_tensor("buffer", 77), "buffer 77"),
+    (lambda m: setattr(m.subgraphs[0].tensors[0], "buffer", len(m.buffers)), r"buffer (\d+) of \1"),
     (_tensor("buffer", 1), "8 elements|bytes of data"),
     (lambda m: setattr(m.buffers[1], "data", np.zeros(23, np.uint8)), "23 bytes of data"),
     (_grid("scale", np.array([0.1, 0.2], np.float32)), "2 scales and 6 zero points"),
@@ -205,8 +266,11 @@ CORRUPT: list[tuple[Callable[[Any], None], str]] = [
     (_grid("scale", np.array([np.inf] * 6, np.float32)), "not a positive number"),
     (_grid("scale", np.array([-1.0] * 6, np.float32)), "not a positive number"),
     (_grid("zeroPoint", np.array([128]), 0), "zero point outside int8"),
+    (_grid("zeroPoint", np.array([-129]), 0), "zero point outside int8"),
     (_operator("opcodeIndex", 50), "operator code 50"),
+    (_operator("opcodeIndex", 3), "operator code 3 of 3"),
     (_operator("inputs", [0, 99, 2]), "tensor 99"),
+    (_operator("inputs", [0, 7, 2]), "tensor 7 of 7"),
     (_operator("inputs", [0, -2, 2]), "tensor -2"),
     (_operator("outputs", [-1]), "tensor -1"),
     (_operator("outputs", [0]), "has a value already"),
@@ -220,9 +284,12 @@ CORRUPT: list[tuple[Callable[[Any], None], str]] = [
     (_graph("inputs", [-1]), "tensor -1"),
     (_graph("inputs", [1]), "an input that is a constant"),
     (_graph("outputs", [99]), "tensor 99"),
+    (_graph("outputs", [7]), "tensor 7 of 7"),
     (_graph("inputs", []), "before anything has written it"),
     (_graph("operators", []), "an output that nothing writes"),
     (lambda m: setattr(m.signatureDefs[0], "subgraphIndex", 3), "subgraph 3 of 1"),
+    (lambda m: setattr(m.signatureDefs[0], "subgraphIndex", 1), "subgraph 1 of 1"),
+    (_one_key, "two signatures with one key"),
     (lambda m: setattr(m.signatureDefs[0], "signatureKey", None), "no key"),
     (lambda m: setattr(m, "subgraphs", []), "no subgraph"),
     (_code(1000), "operator 1000"),
@@ -245,6 +312,12 @@ UNSUPPORTED: list[tuple[Callable[[Any], None], str]] = [
     (_intermediates, "intermediate"),
     (_operator("mutatingVariableInputs", [True]), "changes its inputs"),
     (lambda m: setattr(m.buffers[1], "offset", 1000), "behind the flatbuffer"),
+    (lambda m: setattr(m.buffers[1], "offset", 2), "behind the flatbuffer"),
+    (lambda m: setattr(m.buffers[1], "size", 2), "behind the flatbuffer"),
+    (_variant, "a variant tensor"),
+    (_operator("inputs", [0] * 256), "256 inputs and 1 outputs"),
+    (lambda m: m.signatureDefs.extend(m.signatureDefs * 16), "17 signatures; at most 16"),
+    (_unknown_operator_without_output, r"CONV_2D; .*\(operator 0\)"),
     (_code(schema.BuiltinOperator.CONV_2D), r"CONV_2D; express it as FULLY_CONNECTED.*output 'y'"),
     (_code(schema.BuiltinOperator.WHILE), "WHILE; unroll"),
     (_code(schema.BuiltinOperator.CUSTOM, "FlexErf"), "custom operator 'FlexErf'"),

@@ -10,6 +10,8 @@ from firmware.graph_kit import Builder, small
 
 from tasuki.firmware_bridge import build
 
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorials" / "firmware-engineer.md"
+
 
 def _run(folder: Path, *command: str) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
@@ -30,8 +32,9 @@ def _said(folder: Path, readme: str, flags: str = "") -> str:
     _run(folder, "make", "-s", "-j2", f"CFLAGS=-O1 {flags}")
     warnings = ("-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
     (folder.parent / "main.c").write_text(example)
-    include, library = ("-I.", "-Iruntime/include"), ("liblamp.a", "-Wl,--gc-sections")
-    _run(folder, "cc", "-std=c99", *warnings, *flags.split(), *include, "../main.c", *library, "-o", "../example")
+    include = ("-I.", "-Iruntime/include")
+    # Without a port, and without --gc-sections.
+    _run(folder, "cc", "-std=c99", *warnings, *flags.split(), *include, "../main.c", "liblamp.a", "-o", "../example")
     return _run(folder, "../example")
 
 
@@ -40,6 +43,12 @@ def test_the_example_of_a_classifier(tiny_artifact: Path, tmp_path: Path, flags:
     readme = _written(tiny_artifact, tmp_path / "lamp")
     assert "tsk_lamp_classify(&memory, text, strlen(text), &answer)" in readme
     assert _said(tmp_path / "lamp", readme, flags) == ""
+
+
+def test_the_example_of_the_tutorial(tiny_artifact: Path, tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```c\n(.*?)^```$", TUTORIAL.read_text(), re.DOTALL | re.MULTILINE)
+    _written(tiny_artifact, tmp_path / "lamp")
+    assert _said(tmp_path / "lamp", f"```c\n{example.replace('model', 'lamp')}```\n") == ""
 
 
 def test_the_example_of_a_causal_model(tmp_path: Path) -> None:

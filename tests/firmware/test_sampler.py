@@ -1,11 +1,15 @@
 """The sampler in C: the picks of the SDK's, for the same seeds."""
 
 import ctypes
+import functools
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 from firmware.kernel_kit import library
+from firmware.text_kit import compiled
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -74,6 +78,34 @@ def test_ten_thousand_draws_of_one_seed(top_k: int, top_p: float) -> None:
     for round_ in range(10):
         codes = np.clip(rng.normal(-20, 40, 300), -128, 127).astype(np.int8)
         InC(0.8, top_k, top_p, round_, 0.034, 127).same(codes, 200)
+
+
+@functools.cache
+def _exponential() -> Any:
+    """The function is static: the file is made a part of the test's own."""
+    code = '#include "tsk_sampler.c"\ndouble exponential(double x);\n'
+    found = compiled(code + "double exponential(double x) {\n    return exp_negative(x);\n}\n").exponential
+    found.restype, found.argtypes = ctypes.c_double, [ctypes.c_double]
+    return found
+
+
+def test_exponentials_are_right_to_one_unit_in_the_last_place() -> None:
+    for x in [*np.random.default_rng(0).uniform(-708, 0, 2000).tolist(), 0.0, -1e-300, -0.5, -707.999, -708.0]:
+        assert abs(_exponential()(x) - math.exp(x)) <= math.ulp(math.exp(x)), x
+    assert _exponential()(-708.001) == _exponential()(-math.inf) == 0.0
+
+
+@pytest.mark.parametrize("top_p", [0.991, 0.999])
+def test_a_large_nucleus_is_one(top_p: float) -> None:
+    codes = np.arange(-60, 68, dtype=np.int8)
+    InC(1.0, 0, top_p, 5, 0.05).same(codes, 500)
+
+
+def test_a_nucleus_ends_where_its_share_is_reached_exactly() -> None:
+    for top_p, kept in ((0.5, 2), (0.25, 1), (0.75, 3)):
+        c = InC(1.0, 0, top_p, 3)
+        c.same(np.full(4, 5, np.int8), 100)
+        assert {c.pick(np.full(4, 5, np.int8)) for _ in range(100)} == set(range(kept))
 
 
 def test_the_random_numbers_are_numpys() -> None:

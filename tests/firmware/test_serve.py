@@ -111,17 +111,25 @@ def test_the_host_reads_what_boards_say() -> None:
     ]  # fmt: skip
     assert [str(answer) for answer in found] == [
         "turn_on 0.9871 sure, 12 ms", "a b 0.5000 unsure, 0 ms",
-        "error: long (it is longer than a line of this image may be)",
+        "error: long (it has more than 256 bytes, which TSK_SERVE_LINE of the build sets)",
         "'a\\nb\\\\n\\x07\\t.' (stop after 3 tokens, 44 ms)", "error: model (the model could not be run)",
     ]  # fmt: skip
     serial.greet(_Recorded("ready\tmodel"))
-    with pytest.raises(BoardSilent, match="selftest"):
-        serial.greet(_Recorded("error\tselftest"))
+    for said in ("error\tselftest", "ready", "readyish\tmodel"):
+        with pytest.raises(BoardSilent, match=said.split("\t")[-1]):
+            serial.greet(_Recorded(said))
+
+
+def test_every_escape_is_read() -> None:
+    answer = serial.read(_Recorded("text\t" + r"\r\n\t\\\x7f\x00é", "done\tcontext\t3\t44"))
+    assert answer == serial.Written("\r\n\t\\\x7f\0é", "context", 3, 44)
 
 
 @pytest.mark.parametrize(
     "said",
-    [["tsk fault"], ["sure\tx\t2.0000\t1"], ["sure\tx\t0.5\t1"], ["sure\tx\t0.5000"], ["error\twhat"], [""],
+    [["tsk fault"], ["sure\tx\t2.0000\t1"], ["sure\tx\t0x5000\t1"], ["sure\tx\t0.5000\t-1"],
+     ["text\ta", "done\tstop\t1\t-1"], ["text\ta", "error\twhat"],
+     ["sure\tx\t0.5\t1"], ["sure\tx\t0.5000"], ["error\twhat"], [""],
      ["text\ta", "done\tstop\t1"], ["text\ta", "sure\tx\t0.5000\t1"], ["text\ta", "done\tnever\t1\t2"]],
 )  # fmt: skip
 def test_other_words_are_no_answer(said: list[str]) -> None:

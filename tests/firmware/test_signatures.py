@@ -11,13 +11,14 @@ from tasuki.firmware_bridge import build, vectors
 WIDTH = 16
 
 
-def _part(rows: int) -> graph_kit.Builder:
-    """A dense layer over `rows` rows; the weights are the same for every number of rows."""
+def _part(rows: int, layers: int = 1) -> graph_kit.Builder:
+    """Dense layers over `rows` rows; the weights are the same for every number of rows."""
     rng = np.random.default_rng(5)
     g = graph_kit.Builder()
-    x = g.input((rows, WIDTH), "int8", scale=0.05, zero=3)
-    weights = g.constant(rng.integers(-127, 128, (WIDTH, WIDTH)).astype(np.int8), scale=0.01, zero=0)
-    y = g.op("FULLY_CONNECTED", [x, weights, None], (rows, WIDTH), "int8", scale=0.1, zero=-3, activation="RELU")
+    y = g.input((rows, WIDTH), "int8", scale=0.05, zero=3)
+    for _ in range(layers):
+        weights = g.constant(rng.integers(-127, 128, (WIDTH, WIDTH)).astype(np.int8), scale=0.01, zero=0)
+        y = g.op("FULLY_CONNECTED", [y, weights, None], (rows, WIDTH), "int8", scale=0.1, zero=-3, activation="RELU")
     g.output(y)
     return g
 
@@ -50,6 +51,12 @@ def _entry(name: str, number: int) -> Any:
     made = schema.TensorMapT()
     made.name, made.tensorIndex = name, number
     return made
+
+
+def test_the_arena_is_that_of_the_function_that_takes_most() -> None:
+    model = build.generate(_joined({"decode": _part(1, 2), "prefill": _part(6, 2)}))
+    first, second = model.functions
+    assert model.arena_bytes == second.arena > first.arena
 
 
 def test_each_signature_is_a_function_with_its_own_bits() -> None:

@@ -1,6 +1,9 @@
 """The adapter in C: the answers of the SDK's scorer, and what a device has learned, baked in."""
 
 import ctypes
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from tasuki.firmware_bridge.text.learned import Learned
 from tasuki.sdk import Device, artifact
 from tasuki.sdk.adapter import CONFIDENT, Head, probabilities
 from tasuki.sdk.classifier import Classifier
-from tasuki.sdk.errors import InputError, ModelUnsupported, WrongTask
+from tasuki.sdk.errors import InputError, ModelUnsupported, StateError, StateLocked, WrongTask
 from tasuki.sdk.features import Grid
 from tasuki.sdk.manifest import write
 from tasuki.sdk.runtime import Output, Outputs
@@ -128,14 +131,26 @@ def test_the_first_of_equals_is_the_answer() -> None:
     assert (answer.label, answer.confidence == answer.second, answer.sure) == (1, True, 0)
 
 
+def test_an_answer_is_sure_if_it_alone_reaches_the_floor() -> None:
+    folded = classify.Folded(("a", "b"), 0, 0.1, None, None, 0.0, 0.5)
+    sure = [in_c(folded, np.array(codes, np.int8), np.zeros(1, np.int8)).sure for codes in ((7, 7), (7, 8), (0, -128))]
+    assert sure == [0, 1, 1]
+
+
+def _teach(device: Device) -> None:
+    for times in range(6):
+        device.learn(f"make it cosy {'now ' * times}", "cosy", new_label=True)
+        device.learn(f"stop the radio {'please ' * times}", "music_stop")
+
+
 @pytest.mark.parametrize("kind", ["head", "low_rank", "bias", "statistics"])
 def test_what_a_device_has_learned_is_what_it_answers_with(tiny_artifact: Path, tmp_path: Path, kind: str) -> None:
     with Device.open(tiny_artifact, tmp_path / "state", adapter=kind) as device:
-        for times in range(6):
-            device.learn(f"make it cosy {'now ' * times}", "cosy", new_label=True)
-            device.learn(f"stop the radio {'please ' * times}", "music_stop")
+        _teach(device)
     parts = artifact.load(tiny_artifact)
     learned = text.learned(tiny_artifact, tmp_path / "state", kind)
+    # One of the device's own answers in any case; a fleet's only where the body is not confident.
+    assert learned.gate is None
     classifier = Classifier(parts)
     program = Program("m", "tflm", (), (), (), _ports(classifier, parts))
     folded = classify.fold(parts, program, learned)
@@ -149,16 +164,77 @@ def test_what_a_device_has_learned_is_what_it_answers_with(tiny_artifact: Path, 
             assert bool(answer.sure) is not wanted.uncertain
 
 
-def test_before_anything_is_learned_nothing_is_baked_in(tiny_artifact: Path, tmp_path: Path) -> None:
-    parts = artifact.load(tiny_artifact)
-    program = Program("m", "tflm", (), (), (), _ports(Classifier(parts), parts))
-    with pytest.raises(InputError, match="no state directory"):
-        text.learned(tiny_artifact, tmp_path / "state")
+def test_a_folder_without_a_state_is_refused_and_left_alone(tiny_artifact: Path, tmp_path: Path) -> None:
+    for state in (tmp_path / "none", tmp_path / "mine"):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=f"{state.name} has no state.db: name the state directory"):
+            text.learned(tiny_artifact, state)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+
+
+def test_before_anything_is_learned_there_is_nothing_to_build_in(tiny_artifact: Path, tmp_path: Path) -> None:
     Device.open(tiny_artifact, tmp_path / "state").close()
-    learned = text.learned(tiny_artifact, tmp_path / "state")
-    folded = classify.fold(parts, program, learned)
-    assert (folded.weight, folded.bias, folded.gate) == (None, None, 0.0)
-    assert vars(folded) == vars(classify.fold(parts, program, None))
+    with pytest.raises(InputError, match=r"state answers as its artifact does \(no examples yet\): there is nothing"):
+        text.learned(tiny_artifact, tmp_path / "state")
+
+
+def test_reading_a_state_writes_nothing(tiny_artifact: Path, tmp_path: Path) -> None:
+    """Whatever the folder allows, and whatever the log has that a device which was cut off left."""
+    state = tmp_path / "state"
+    with Device.open(tiny_artifact, state) as device:
+        _teach(device)
+        left = {path.name: path.read_bytes() for path in state.iterdir()}
+    assert len(left["state.db-wal"]) > 0
+    for path in state.iterdir():
+        path.unlink()
+    for name, content in left.items():
+        (state / name).write_bytes(content)
+        (state / name).chmod(0o444)
+    state.chmod(0o555)
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode) for path in state.iterdir()}
+    learned = text.learned(tiny_artifact, state)
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode) for path in state.iterdir()}
+    state.chmod(0o755)
+    assert after == before
+    assert (learned.kind, learned.examples, learned.own(artifact.load(tiny_artifact).labels)) == ("head", 12, ("cosy",))
+    assert learned.digest == text.learned(tiny_artifact, state).digest
+
+
+def test_a_state_that_is_open_elsewhere_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+    """The device is open in another process, which is told when it may close it."""
+    code = (
+        "import sys; from tasuki.sdk import Device; device = Device.open(*sys.argv[1:]); print('open', flush=True);"
+        "sys.stdin.read(); device.close()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, str(tiny_artifact), str(tmp_path / "state")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(StateLocked, match=r"state/state\.db is open in another process"):
+            text.learned(tiny_artifact, tmp_path / "state")
+        other.communicate(timeout=60)
+    assert other.returncode == 0
+
+
+def test_errors_name_the_state_itself(tiny_artifact: Path, tmp_path: Path) -> None:
+    Device.open(tiny_artifact, tmp_path / "state").close()
+    (tmp_path / "state" / "state.db").write_bytes(b"SQLite format 3\0" + bytes(4080))
+    with pytest.raises(StateError, match=f"^{tmp_path}/state/state.db "):
+        text.learned(tiny_artifact, tmp_path / "state")
+
+
+def test_every_number_of_an_adapter_is_in_its_digest() -> None:
+    head = Head(("a", "b"), np.ones((2, 3), np.float32), np.zeros(2, np.float32))
+    usual = Learned(head, 1.0, None, 0.5)
+    other = Head(("a", "b"), np.ones((2, 3), np.float32), np.float32([0, 1e-45]))
+    for one in (
+        Learned(other, 1.0, None, 0.5), Learned(replace(head, labels=("a", "c")), 1.0, None, 0.5),
+        Learned(head, 1.5, None, 0.5), Learned(head, 1.0, 1.0, 0.5), Learned(head, 1.0, None, 0.25),
+    ):  # fmt: skip
+        assert one.digest != usual.digest
+    assert Learned(head, 1, None, 0.5, "bias", 3).digest == usual.digest
 
 
 def test_other_outputs_and_tasks_are_refused(tmp_path: Path) -> None:
@@ -175,9 +251,25 @@ def test_other_outputs_and_tasks_are_refused(tmp_path: Path) -> None:
         classify.generate(parts._replace(tokenizer_json=b"{}"), Program("m", "tflm", (), (), (), ()), "m", None)
     path = tmp_path / "causal.tflite"
     path.write_bytes(causal_kit.student())
-    (tmp_path / "state").mkdir()
+    Device.open(path, tmp_path / "state").close()
     with pytest.raises(WrongTask, match="a causal model's adapter"):
         text.learned(path, tmp_path / "state")
+
+
+def test_a_gate_that_leaves_float32_is_refused() -> None:
+    parts = _parts(2)
+    ports = port("h", 7), port("logits", 2), port("deep", 3)
+    head = Head(parts.labels, np.ones((2, 10), np.float32), np.zeros(2, np.float32))
+    with pytest.raises(ModelUnsupported, match="scale 0.1 is out of all bounds"):
+        classify.fold(parts, Program("m", "tflm", (), (), (), ports), Learned(head, 1.0, 1e-32, 0.5))
+
+
+def test_more_inputs_or_outputs_are_refused() -> None:
+    parts = _parts(2)
+    ids, ports = port("ids", 8), (port("h", 7), port("logits", 2), port("deep", 3))
+    for inputs, outputs in (((ids, ids), ports), ((), ports), ((ids,), (*ports, port("more", 3)))):
+        with pytest.raises(ModelUnsupported, match="other inputs or outputs than ids, features and logits"):
+            classify.generate(parts, Program("m", "tflm", (), (), inputs, outputs), "m", None)
 
 
 def _ports(classifier: Classifier, parts: artifact.Artifact) -> tuple[Port, ...]:

@@ -10,7 +10,7 @@ import pytest
 from firmware import serve_kit
 from firmware.serve_kit import Classifying, Writing
 
-from tasuki.firmware_bridge import boards, text
+from tasuki.firmware_bridge import boards, serving, text
 from tasuki.firmware_bridge.text import serial
 from tasuki.firmware_bridge.text.serial import Labelled, Written
 from tasuki.sdk import Device
@@ -110,6 +110,24 @@ def test_texts_are_written_as_on_this_machine(board: str) -> None:
         written, ids, reason = sdk.write(prompt, 64, Sampler())
         assert isinstance(answer, Written)
         assert (answer.text, answer.tokens, answer.ending) == (written, len(ids), reason)
+
+
+@pytest.mark.parametrize("board", EMULATED)
+def test_texts_are_counted_from_prompt_to_end(board: str) -> None:
+    made, chosen, prompts = serve_kit.generated(causal_kit.student()), boards.get(board), ("hello how are", "music", "")
+    found = serving.run(made, chosen, (*prompts, *prompts), 0, TIMEOUT)
+    with serve_kit.serving(serve_kit.linked(made, board), TIMEOUT) as line:
+        plain = [serving.words(answer) for answer in serial.ask(line, prompts)]
+    assert [serving.words(said.answer) for said in found["answers"]] == plain * 2, "as the image that build gives"
+    counts = [said.instructions for said in found["answers"]]
+    # The clock stands while a part of the text is written: one tick of it for each part.
+    parts = max(said.answer.tokens for said in found["answers"]) + 2
+    for first, again in zip(counts[:3], counts[3:], strict=True):
+        assert abs(first - again) <= 50 * parts
+    step = serving.run(made, chosen, (), 0, TIMEOUT)
+    for said in found["answers"]:
+        assert said.instructions > said.answer.tokens * 0.9 * step["emulated_instructions"]
+    assert found["stack_peak_bytes"] > step["stack_peak_bytes"]
 
 
 @pytest.mark.timeout(600)

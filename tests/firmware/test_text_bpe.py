@@ -2,8 +2,10 @@
 
 import ctypes
 import functools
+import itertools
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -51,13 +53,13 @@ class InC:
         )  # fmt: skip
         self._library = library()
 
-    def encode(self, text: bytes, room: int | None = None) -> int | list[int]:
-        """The ids, or an error's number."""
+    def encode(self, text: bytes, room: int | None = None, behind: bytes = b"") -> int | list[int]:
+        """The ids, or an error's number; `behind` is in memory behind the text."""
         room = len(text) if room is None else room
         ids = np.full(room + 1, 7777, np.uint16)
         count: int = self._library.tsk_bpe_encode(
-            ctypes.byref(self._table), flat(text), ctypes.c_size_t(len(text)), ctypes.c_void_p(ids.ctypes.data),
-            ctypes.c_size_t(room),
+            ctypes.byref(self._table), flat(text + behind), ctypes.c_size_t(len(text)),
+            ctypes.c_void_p(ids.ctypes.data), ctypes.c_size_t(room),
         )  # fmt: skip
         assert ids[room] == 7777
         return count if count < 0 else ids[:count].tolist()
@@ -113,6 +115,11 @@ def _changed(**changes: Any) -> bytes:
     return json.dumps(about).encode()
 
 
+def _digits_and_level(**digits: bool) -> dict[str, Any]:
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    return {"type": "Sequence", "pretokenizers": [{"type": "Digits", **digits}, level]}
+
+
 def _pair(digits: bool) -> tuple[InC, TextTokenizer]:
     size = len(json.loads(_trained(digits))["model"]["vocab"])
     return InC(_trained(digits), size), TextTokenizer(_trained(digits), size)
@@ -133,6 +140,36 @@ def test_ids_are_those_of_the_package(text: str, digits: bool) -> None:
     assert c.encode(text.encode()) == theirs.encode(text)
 
 
+@functools.cache
+def _paired(digits: bool) -> tuple[InC, TextTokenizer]:
+    """Whatever two of a few characters stand together in a piece become one token: the ids show where pieces end."""
+    about = json.loads(_trained(digits))
+    letters = [letter for letter, _ in sorted(bpe.byte_names().items(), key=lambda pair: pair[1])]
+    pairs = list(itertools.product([letters[byte] for byte in b" \n1a!'sr\xa0\xc2"], repeat=2))
+    tokens = [*letters, *("".join(pair) for pair in pairs)]
+    about["model"].update(vocab={token: number for number, token in enumerate(tokens)}, merges=pairs)
+    description = json.dumps({**about, "added_tokens": []}).encode()
+    return InC(description, len(tokens)), TextTokenizer(description, len(tokens))
+
+
+@given(st.text(" \n1a!'sr\u00a0", max_size=10), st.booleans())
+@example("a 1", True)
+@example("a  1", True)
+@example("a  a \n\n1 ", False)
+@example("a's 'r", False)
+@settings(deadline=None, max_examples=250)
+def test_pieces_are_those_of_the_package(text: str, digits: bool) -> None:
+    c, theirs = _paired(digits)
+    assert c.encode(text.encode()) == theirs.encode(text)
+
+
+def test_what_stands_behind_a_text_is_not_read() -> None:
+    c, theirs = _pair(False)
+    for text, behind in ((b"they'r", b"e"), (b"it'", b"s"), (b"on", b"e"), (b"caf\xc3", b"\xa9")):
+        expected = _E_TEXT if text.endswith(b"\xc3") else theirs.encode(text.decode())
+        assert c.encode(text, behind=behind) == expected
+
+
 @given(st.binary(max_size=40))
 @settings(deadline=None)
 def test_bytes_that_are_no_utf8_are_refused(text: bytes) -> None:
@@ -142,6 +179,46 @@ def test_bytes_that_are_no_utf8_are_refused(text: bytes) -> None:
     except UnicodeDecodeError:
         expected = _E_TEXT
     assert c.encode(text) == expected
+
+
+# The bytes on both sides of every bound of Unicode's table 3-7.
+_FIRST = (0x00, 0x7F, 0x80, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF)
+_SECOND = (0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0)
+_LATER = (0x7F, 0x80, 0xBF, 0xC0)
+_EDGES = [bytes(edge) for edge in itertools.product(_FIRST, _SECOND, _LATER, _LATER)]
+
+
+def _first_character(text: bytes) -> tuple[int, int]:
+    """Its code point and size; -1 and 0 if there is none."""
+    for size in range(1, 5):
+        with suppress(UnicodeDecodeError):
+            return ord(text[:size].decode()), size
+    return -1, 0
+
+
+def test_utf8_is_what_python_takes_at_every_bound() -> None:
+    read = library().tsk_utf8_read
+    for text in (edge[:size] for edge in _EDGES for size in range(1, 5)):
+        size = ctypes.c_size_t(0)
+        point = read(flat(text), ctypes.c_size_t(len(text)), ctypes.byref(size))
+        assert (point, size.value) == _first_character(text), text
+
+
+def test_streamed_bytes_are_replaced_as_python_does_at_every_bound() -> None:
+    said = bytearray()
+
+    @_SAY
+    def say(_: int, text: int, size: int) -> int:
+        said.extend(ctypes.string_at(text, size))
+        return 0
+
+    for text in (edge[:size] for edge in _EDGES for size in range(1, 5)):
+        stream = (ctypes.c_uint8 * 8)()
+        said.clear()
+        for byte in text:
+            assert library().tsk_utf8_push(stream, bytes([byte]), ctypes.c_size_t(1), say, None) == 0
+        assert library().tsk_utf8_end(stream, say, None) == 0
+        assert said.decode() == text.decode(errors="replace"), text
 
 
 @given(st.lists(st.integers(0, 419), max_size=30))
@@ -198,10 +275,14 @@ def test_memory_and_ids_are_checked() -> None:
         ({"model__ignore_merges": True}, "ignore_merges True"),
         ({"model__byte_fallback": True}, "byte_fallback True"),
         ({"model__unk_token": "a"}, "unk_token 'a'"),
+        ({"model__dropout": 0.1}, "dropout 0.1"),
+        ({"model__continuing_subword_prefix": "##"}, "continuing_subword_prefix '##'"),
+        ({"model__end_of_word_suffix": "</w>"}, "end_of_word_suffix '</w>'"),
         ({"normalizer": {"type": "NFC"}}, "a normaliser"),
         ({"decoder": {"type": "Metaspace"}}, "decoder is Metaspace"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "pre-tokenizer is Whitespace"),
         ({"pre_tokenizer": None}, "pre-tokenizer is missing"),
+        ({"pre_tokenizer": _digits_and_level(individual_digits=False)}, "keeps runs of digits together"),
         ({"pre_tokenizer__add_prefix_space": True}, "adds a space"),
         ({"pre_tokenizer__use_regex": False}, "does not split words"),
         ({"added_tokens__0__special": False}, "'<|start|>' is not special"),
@@ -219,3 +300,42 @@ def test_a_damaged_tokenizer_is_corrupt_or_refused(content: bytes) -> None:
         bpe.tables(content, 420)
     with pytest.raises(ArtifactCorrupt, match="an id is not in 0 to 299"):
         bpe.tables(_trained(False), 300)
+
+
+def test_an_id_is_a_number() -> None:
+    for number in (True, 420, -1, "1", 1.0):
+        with pytest.raises(ArtifactCorrupt, match="an id is not in 0 to 419"):
+            bpe.tables(_changed(model__vocab__a=number), 420)
+
+
+def test_a_token_that_is_no_bytes_stands_for_itself() -> None:
+    description = _changed(**{"model__vocab__漢 字": 420})
+    assert InC(description, 421).stream([420]) == ["漢 字".encode(), b""]
+    assert TextTokenizer(description, 421).decode([420]) == "漢 字"
+
+
+def test_merges_may_be_written_as_words() -> None:
+    """Older files have them so."""
+    merges = [" ".join(pair) for pair in json.loads(_trained(False))["model"]["merges"]]
+    assert bpe.tables(_changed(model__merges=merges), 420) == bpe.tables(_trained(False), 420)
+
+
+def test_there_is_room_for_65535_ids_and_bytes() -> None:
+    assert len(bpe.tables(_trained(False), 65_535).pieces) == 65_535
+    with pytest.raises(ModelUnsupported, match="it has 65,536 ids, and there is room for 65,535"):
+        bpe.tables(_trained(False), 65_536)
+    left = 65_535 - bpe.tables(_trained(False), 420).offsets[-1]
+    assert bpe.tables(_changed(**{f"model__vocab__{'e' * left}": 420}), 421).offsets[-1] == 65_535
+    with pytest.raises(ModelUnsupported, match="its tokens have 65,536 bytes, and there is room for 65,535"):
+        bpe.tables(_changed(**{f"model__vocab__{'e' * (left + 1)}": 420}), 421)
+
+
+def test_there_is_room_for_65535_merges() -> None:
+    """Of runs of one letter, which special tokens need no room for."""
+    runs = {"a" * length: length - 1 for length in range(1, 364)}
+    special = [{"id": number, "content": run, "special": True} for run, number in runs.items()]
+    pairs = [("a" * first, "a" * (whole - first)) for whole in range(2, 364) for first in range(1, whole)]
+    made = [_changed(model__vocab=runs, added_tokens=special, model__merges=pairs[: 65_535 + n]) for n in range(2)]
+    assert len(bpe.tables(made[0], 363).merges) == 65_535
+    with pytest.raises(ModelUnsupported, match="it has 65,536 merges, and there is room for 65,535"):
+        bpe.tables(made[1], 363)

@@ -52,11 +52,11 @@ def test_hostile_labels_become_distinct_constants() -> None:
 
     ids = Port(0, "ids", np.dtype(np.int32), (1, 8))
     program = Program("m", "tflm", (), (), (ids,), (port("a", 3), port("b", 2), port("c", len(labels))))
-    files = text.generate(parts, [program], "lamp")
+    files = text.generate(parts, [program], "lamp").files
     header = files["lamp_text.h"].decode()
     assert "TSK_LAMP_LABEL_TURN_ON = 10," in header
     assert "TSK_LAMP_LABEL_TURN_ON_2 = 11," in header
-    assert files == text.generate(parts, [program], "lamp")
+    assert files == text.generate(parts, [program], "lamp").files
     code = files["lamp_text.c"].decode().split("#include")[0] + header
     assert code.isascii()
 
@@ -75,7 +75,8 @@ def test_compilers_have_nothing_to_say(both: list[Generated], compiler: str, tmp
         folder.mkdir()
         for name, content in {**made.files, "main.c": text.application(made.name)}.items():
             (folder / name).write_bytes(content)
-        sources = [folder / "main.c", folder / "model_text.c", *(RUNTIME / "src" / f"tsk_{name}.c" for name in names)]
+        own = [folder / name for name in ("main.c", "model_text.c", "model_serve.c")]
+        sources = [*own, *(RUNTIME / "src" / f"tsk_{name}.c" for name in names)]
         for source in sources:
             for selftest in (0, 1):
                 command = [

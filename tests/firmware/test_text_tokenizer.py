@@ -106,6 +106,12 @@ def test_long_pieces_that_share_long_beginnings() -> None:
         _same(_vocabulary(pieces), 8, text.encode())
 
 
+def test_a_piece_is_not_found_by_what_it_shares_with_another() -> None:
+    """`acx` shares two bytes with the piece before it, which is not the beginning of `abx`."""
+    for text in ("abx", "acx", "ab", "ac", "abc"):
+        _same(_vocabulary(["ab", "ac", "acx"]), 8, text.encode())
+
+
 def test_blank_is_what_python_calls_white_space() -> None:
     blank = library().tsk_tokenizer_is_blank
     assert blank(b"", 0) == 1
@@ -113,6 +119,28 @@ def test_blank_is_what_python_calls_white_space() -> None:
         text = bytes([code])
         assert blank(text, 1) == text.decode().isspace()
         assert blank(text + b" a", 3) == 0
+
+
+def test_pieces_that_no_word_has_are_left_out() -> None:
+    kept = wordpiece.dictionaries(_vocabulary(["a", "ab" * 32, "##b"]))
+    assert wordpiece.dictionaries(_vocabulary(["a", "ab" * 32, "##b", "ab" * 32 + "c", "a" * 300, "a!", "A"])) == kept
+
+
+def test_as_many_pieces_as_there_is_room_for() -> None:
+    letters = "abcdefghijklmnop"
+    pieces = [f"{letters[n % 16]}{n:05}" for n in range(wordpiece.MAX_PIECES - 2)]
+    _same(_vocabulary(pieces), 4, f"{pieces[-1]} {pieces[0]} {pieces[4711]}".encode())
+
+
+def test_a_group_takes_65535_bytes() -> None:
+    pieces = [f"x{n:05}" for n in range(15_930)]
+    left = 65_535 - (len(wordpiece.dictionaries(_vocabulary(pieces)).first) - 3)
+    # Behind all others, and sharing no more than the x: three bytes say so, two are the id.
+    last = "x" + "z" * (left - 5)
+    assert len(wordpiece.dictionaries(_vocabulary([*pieces, last])).first) - 3 == 65_535
+    _same(_vocabulary([*pieces, last]), 4, f"{last} {pieces[-1]}".encode())
+    with pytest.raises(ModelUnsupported, match=r"begin with the byte 120 take 65,536 bytes"):
+        wordpiece.dictionaries(_vocabulary([*pieces, last + "z"]))
 
 
 def test_too_many_pieces_are_refused() -> None:

@@ -7,6 +7,7 @@ class Line {
   public:
     void begin(unsigned long baud);
     size_t println(const char *words);
+    size_t write(const uint8_t *bytes, size_t count);
 };
 extern Line Serial;
 void delay(unsigned long ms);
