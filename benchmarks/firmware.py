@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from tasuki.benchmarks import firmware_models, provenance
 from tasuki.converter import arena
-from tasuki.firmware_bridge import boards, build, measure, vectors
-from tasuki.firmware_bridge.boards import Board
+from tasuki.firmware_bridge import build
 from tasuki.firmware_bridge.build import Generated
+from tasuki.firmware_bridge.emit import vectors
+from tasuki.firmware_bridge.target import boards, measure
+from tasuki.firmware_bridge.target.boards import Board
 from tasuki.sdk import artifact
 from tasuki.sdk.errors import ConversionError, MissingExtra
 

@@ -1,1 +1,1 @@
-"""Cortex-M: the artifact as C99 (to come)."""
+"""Cortex-M: the artifact as C99, with the bits of TensorFlow Lite Micro."""

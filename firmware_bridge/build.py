@@ -8,12 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from tasuki.firmware_bridge import emit, naming, text, vectors
-from tasuki.firmware_bridge.c_form import Function
+from tasuki.firmware_bridge import text
 from tasuki.firmware_bridge.compiler import check, lower, plan, plan_check, reader
 from tasuki.firmware_bridge.compiler.ir import Graph
 from tasuki.firmware_bridge.compiler.program import Plan, Program
-from tasuki.firmware_bridge.folder import FACTS, ROUNDINGS, place, runtime_files, write
+from tasuki.firmware_bridge.emit import model_files, naming, vectors
+from tasuki.firmware_bridge.emit.c_form import Function
+from tasuki.firmware_bridge.emit.folder import FACTS, ROUNDINGS, place, runtime_files, write
 from tasuki.firmware_bridge.semantics.fixed_point import Rounding
 from tasuki.sdk import archive, artifact
 from tasuki.sdk.artifact import Artifact
@@ -72,8 +73,8 @@ def generate(
     programs, plans = _compiled(graphs, name, chosen, called)
     said = text.generate(packed, programs, name, learned) if packed else text.Code({}, ())
     adapter = _adapter(packed, learned) if packed and learned else None
-    made = emit.write(
-        emit.Model(
+    made = model_files.write(
+        model_files.Model(
             name, chosen, graphs, programs, plans,
             [vectors.make(graph, chosen, VECTORS, SEED) for graph in graphs],
             title=packed.manifest["name"] if packed else "a full-int8 .tflite",

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from tasuki.firmware_bridge import boards, build, ecosystems, export, figures, fits, flash, measure, serving
+from tasuki.firmware_bridge import build, ecosystems, export
 from tasuki.firmware_bridge import text as texts
-from tasuki.firmware_bridge.folder import ROUNDINGS
+from tasuki.firmware_bridge.emit.folder import ROUNDINGS
+from tasuki.firmware_bridge.target import boards, figures, fits, flash, measure, serving
 from tasuki.sdk.console import emit, json_option
 from tasuki.sdk.kinds import NAMES
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import jinja2
 
-from tasuki.firmware_bridge import folder as folders
-from tasuki.firmware_bridge import naming
 from tasuki.firmware_bridge.build import Generated
 from tasuki.firmware_bridge.ecosystems import Ecosystem, get
-from tasuki.firmware_bridge.folder import runtime_files
-from tasuki.firmware_bridge.templating import TEMPLATES, environment
-from tasuki.firmware_bridge.toolchain import C_FLAGS, find, run
+from tasuki.firmware_bridge.emit import folder as folders
+from tasuki.firmware_bridge.emit import naming
+from tasuki.firmware_bridge.emit.folder import runtime_files
+from tasuki.firmware_bridge.emit.templating import TEMPLATES, environment
+from tasuki.firmware_bridge.target.toolchain import C_FLAGS, find, run
 
 _STUBS: Final = TEMPLATES / "export" / "stubs"
 _JOBS: Final = 2

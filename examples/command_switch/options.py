@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tasuki.firmware_bridge import boards
+from tasuki.firmware_bridge.target import boards
 from tasuki.sdk.errors import MissingExtra
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import options
 
-from tasuki.firmware_bridge import build, measure, qemu, serving, text
+from tasuki.firmware_bridge import build, text
+from tasuki.firmware_bridge.target import measure, qemu, serving
 from tasuki.firmware_bridge.text import serial
 from tasuki.sdk.errors import TasukiError
 

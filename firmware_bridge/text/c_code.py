@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasuki.firmware_bridge.templating import environment
+from tasuki.firmware_bridge.emit.templating import environment
 
 _LINE: Final = 112
 

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tasuki.firmware_bridge import naming
 from tasuki.firmware_bridge.compiler.program import Port, Program
+from tasuki.firmware_bridge.emit import naming
 from tasuki.firmware_bridge.text import wordpiece
 from tasuki.firmware_bridge.text.c_code import Code, code
 from tasuki.firmware_bridge.text.learned import LEVEL, Learned

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tasuki.firmware_bridge import boards, image, toolchain
+from tasuki.firmware_bridge.target import boards, image, toolchain
 
 PORTS = boards.PORTS
 CORES = ("cortex-m0plus", *sorted({flag.removeprefix("-mcpu=") for b in boards.BOARDS for flag in b.flags[:1]}))

@@ -30,9 +30,9 @@ import numpy as np
 from jinja2 import Template
 from numpy.typing import NDArray
 
-from tasuki.firmware_bridge.c_form import Function
-from tasuki.firmware_bridge.folder import runtime_files
-from tasuki.firmware_bridge.literals import C_TYPES
+from tasuki.firmware_bridge.emit.c_form import Function
+from tasuki.firmware_bridge.emit.folder import runtime_files
+from tasuki.firmware_bridge.emit.literals import C_TYPES
 
 if TYPE_CHECKING:
     from tasuki.firmware_bridge.build import Generated

@@ -22,7 +22,7 @@ import numpy as np
 from firmware import host_kit
 from numpy.typing import NDArray
 
-from tasuki.firmware_bridge.header import RUNTIME
+from tasuki.firmware_bridge.emit.header import RUNTIME
 
 BUILD: Final = Path(__file__).parents[2] / "build" / "firmware-kernels"
 FLAGS: Final = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")

@@ -12,10 +12,11 @@ from firmware.graph_kit import Micro
 from firmware.text_kit import fresh_folder
 from numpy.typing import NDArray
 
-from tasuki.firmware_bridge import boards, build, image, measure, qemu, text
-from tasuki.firmware_bridge.boards import PORTS
+from tasuki.firmware_bridge import build, text
 from tasuki.firmware_bridge.build import Generated
-from tasuki.firmware_bridge.image import Image
+from tasuki.firmware_bridge.target import boards, image, measure, qemu
+from tasuki.firmware_bridge.target.boards import PORTS
+from tasuki.firmware_bridge.target.image import Image
 from tasuki.firmware_bridge.text import serial
 from tasuki.sdk import artifact, confidence
 from tasuki.sdk.artifact import Artifact

@@ -17,8 +17,9 @@ from firmware.graph_kit import ORACLES
 from numpy.typing import NDArray
 
 from tasuki.benchmarks import firmware_models
-from tasuki.firmware_bridge import build, vectors
+from tasuki.firmware_bridge import build
 from tasuki.firmware_bridge.build import Generated
+from tasuki.firmware_bridge.emit import vectors
 from tasuki.sdk import artifact
 
 TEXTS = 8

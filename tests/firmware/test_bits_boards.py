@@ -15,8 +15,10 @@ from firmware.bits_kit import graphs
 from firmware.graph_kit import ORACLES, Builder
 
 from tasuki.benchmarks import firmware_models
-from tasuki.firmware_bridge import boards, build, image, qemu, vectors
+from tasuki.firmware_bridge import build
 from tasuki.firmware_bridge.build import Generated
+from tasuki.firmware_bridge.emit import vectors
+from tasuki.firmware_bridge.target import boards, image, qemu
 from tasuki.sdk import artifact
 
 pytestmark = pytest.mark.boards

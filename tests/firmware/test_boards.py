@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasuki.firmware_bridge import boards, image, qemu, toolchain
-from tasuki.firmware_bridge.boards import BOARDS, PORTS, Board
+from tasuki.firmware_bridge.target import boards, image, qemu, toolchain
+from tasuki.firmware_bridge.target.boards import BOARDS, PORTS, Board
 from tasuki.sdk.errors import BuildFailed, InputError, ToolMissing
 
 UNITS = {"": 1, "K": 1024, "M": 1024 * 1024}

@@ -8,8 +8,8 @@ from firmware.elf_kit import MACHINE, TYPE, image
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasuki.firmware_bridge import elf
-from tasuki.firmware_bridge.elf import Section, Segment
+from tasuki.firmware_bridge.target import elf
+from tasuki.firmware_bridge.target.elf import Section, Segment
 from tasuki.sdk.errors import BuildFailed
 
 

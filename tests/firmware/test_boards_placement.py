@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasuki.firmware_bridge import boards, image, placement
-from tasuki.firmware_bridge.boards import PORTS, Board
-from tasuki.firmware_bridge.elf import Elf, Section, Segment
+from tasuki.firmware_bridge.target import boards, image, placement
+from tasuki.firmware_bridge.target.boards import PORTS, Board
+from tasuki.firmware_bridge.target.elf import Elf, Section, Segment
 from tasuki.sdk.errors import BuildFailed, ModelTooLarge
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorials" / "firmware-engineer.md"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tasuki.firmware_bridge import boards, image, qemu
-from tasuki.firmware_bridge.boards import Board
-from tasuki.firmware_bridge.qemu import Line
+from tasuki.firmware_bridge.target import boards, image, qemu
+from tasuki.firmware_bridge.target.boards import Board
+from tasuki.firmware_bridge.target.qemu import Line
 from tasuki.sdk.errors import BoardSilent, BuildFailed, ModelTooLarge
 
 CHECK = Path(__file__).parent / "port_check.c"

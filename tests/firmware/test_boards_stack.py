@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasuki.firmware_bridge.stack import FRAME, HELPER, LIBRARY, bound
+from tasuki.firmware_bridge.target.stack import FRAME, HELPER, LIBRARY, bound
 from tasuki.sdk.errors import BuildFailed
 
 Calls = dict[str, tuple[int, tuple[str, ...]]]

@@ -17,8 +17,10 @@ from firmware import graph_kit
 
 from tasuki.benchmarks import firmware_models
 from tasuki.converter import pack
-from tasuki.firmware_bridge import build, cli, folder, toolchain
+from tasuki.firmware_bridge import build, cli
 from tasuki.firmware_bridge.compiler.program import Plan
+from tasuki.firmware_bridge.emit import folder
+from tasuki.firmware_bridge.target import toolchain
 from tasuki.firmware_bridge.text import Learned
 from tasuki.sdk import Device, artifact
 from tasuki.sdk.adapter import Head

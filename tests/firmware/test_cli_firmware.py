@@ -16,8 +16,10 @@ from click.testing import CliRunner
 
 from tasuki.benchmarks import firmware_models
 from tasuki.benchmarks.tflite_builder import Builder
-from tasuki.firmware_bridge import boards, build, cli, measure, serving, vectors
-from tasuki.firmware_bridge.image import Image
+from tasuki.firmware_bridge import build, cli
+from tasuki.firmware_bridge.emit import vectors
+from tasuki.firmware_bridge.target import boards, measure, serving
+from tasuki.firmware_bridge.target.image import Image
 from tasuki.firmware_bridge.text import serial
 from tasuki.sdk import errors
 

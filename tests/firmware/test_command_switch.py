@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasuki.converter import pack
-from tasuki.firmware_bridge import boards, flash, qemu
+from tasuki.firmware_bridge.target import boards, flash, qemu
 from tasuki.firmware_bridge.text import serial
 from tasuki.sdk import Device, artifact
 

@@ -22,8 +22,9 @@ from tasuki.converter import causal_artifact, causal_student, causal_toy, decode
 from tasuki.converter.compile import MICRO, MICRO_WIDE, check_micro, compile_graphs
 from tasuki.converter.graph import Graph
 from tasuki.converter.quantise import Options
-from tasuki.firmware_bridge import build, vectors
+from tasuki.firmware_bridge import build
 from tasuki.firmware_bridge.compiler import check, reader
+from tasuki.firmware_bridge.emit import vectors
 from tasuki.sdk.errors import ConversionError, ModelUnsupported
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "converter")]

@@ -14,10 +14,10 @@ from firmware import program_kit as kit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasuki.firmware_bridge import c_unit, emit, header, literals, naming
 from tasuki.firmware_bridge.compiler.ir import Graph
 from tasuki.firmware_bridge.compiler.program import Operand, Plan, Port, Program, Step
-from tasuki.firmware_bridge.vectors import Vector
+from tasuki.firmware_bridge.emit import c_unit, header, literals, model_files, naming
+from tasuki.firmware_bridge.emit.vectors import Vector
 from tasuki.sdk.errors import FirmwareError, ModelUnsupported
 
 X = np.arange(96, dtype=np.int8).reshape(8, 12)
@@ -31,10 +31,10 @@ def _small(program: Program | None = None, wanted: Any = None, graph: Graph | No
     """What `host_kit` takes of the small program; `wanted` is the self-test's output."""
     program = program or kit.program()
     vector = Vector((X,), (X if wanted is None else wanted,))
-    model = emit.Model(
+    model = model_files.Model(
         "small", "tflm", [graph or kit.graph()], [program], [kit.plan()], [[vector]], "a small model", tflite_bytes=9
     )  # fmt: skip
-    made = emit.write(model)
+    made = model_files.write(model)
     return SimpleNamespace(name="small", rounding="tflm", files=made.files, functions=made.functions, made=made)
 
 
@@ -256,10 +256,10 @@ def test_the_runtimes_header_is_read_right() -> None:
 
 def test_an_empty_arena_still_has_a_size_that_c_allows() -> None:
     program = kit.with_steps(kit.program(), kit.lut(Operand(0), Operand(1), 8))
-    model = emit.Model(
+    model = model_files.Model(
         "small", "tflm", [kit.graph()], [program], [Plan({}, 0, 0)], [[Vector((X,), (X,))]], "no arena"
     )  # fmt: skip
-    made = emit.write(model)
+    made = model_files.write(model)
     assert b"TSK_SMALL_ARENA_BYTES 16\n" in made.files["small.h"]
     assert b"at(" not in made.files["small.c"]
     found = SimpleNamespace(name="small", rounding="tflm", files=made.files, functions=made.functions)

@@ -15,8 +15,9 @@ from firmware.graph_kit import Builder, litert_reference, tflm
 from firmware.oracles import scale, zero
 from numpy.typing import NDArray
 
-from tasuki.firmware_bridge import boards, build, image, qemu
+from tasuki.firmware_bridge import build
 from tasuki.firmware_bridge.build import Generated
+from tasuki.firmware_bridge.target import boards, image, qemu
 
 pytestmark = pytest.mark.boards
 

@@ -12,10 +12,10 @@ from tasuki.benchmarks import firmware_models
 from tasuki.firmware_bridge import build
 from tasuki.firmware_bridge.build import Generated
 from tasuki.firmware_bridge.ecosystems import ECOSYSTEMS
+from tasuki.firmware_bridge.emit.header import RUNTIME
+from tasuki.firmware_bridge.emit.templating import TEMPLATES
 from tasuki.firmware_bridge.export import export
-from tasuki.firmware_bridge.header import RUNTIME
-from tasuki.firmware_bridge.templating import TEMPLATES
-from tasuki.firmware_bridge.toolchain import C_FLAGS
+from tasuki.firmware_bridge.target.toolchain import C_FLAGS
 from tasuki.sdk.errors import BuildFailed, FirmwareError, InputError, ToolMissing
 
 LAYOUTS = sorted(ECOSYSTEMS)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from firmware.compile_all import newlib
 
-from tasuki.firmware_bridge import boards, image, qemu, toolchain
+from tasuki.firmware_bridge.target import boards, image, qemu, toolchain
 
 pytestmark = pytest.mark.boards
 

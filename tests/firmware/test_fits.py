@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tasuki.benchmarks import firmware_models
-from tasuki.firmware_bridge import boards, build, fits
+from tasuki.firmware_bridge import build
+from tasuki.firmware_bridge.target import boards, fits
 from tasuki.sdk.errors import ModelTooLarge
 
 MODEL = build.generate(firmware_models.dyt(0, firmware_models.SMALL), "lamp")

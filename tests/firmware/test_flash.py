@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 from firmware.elf_kit import TYPE, image
 
-from tasuki.firmware_bridge import boards, flash
 from tasuki.firmware_bridge.cli import firmware
-from tasuki.firmware_bridge.image import link
+from tasuki.firmware_bridge.target import boards, flash
+from tasuki.firmware_bridge.target.image import link
 from tasuki.sdk.errors import BoardSilent, BuildFailed, InputError, ToolMissing
 
 ELF = Path("lamp.elf")

@@ -8,7 +8,9 @@ import causal_kit
 import pytest
 from firmware.graph_kit import Builder, small
 
-from tasuki.firmware_bridge import build, floating, header, toolchain
+from tasuki.firmware_bridge import build
+from tasuki.firmware_bridge.emit import floating, header
+from tasuki.firmware_bridge.target import toolchain
 
 pytestmark = pytest.mark.boards
 _M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft")

@@ -3,9 +3,9 @@
 import numpy as np
 from firmware import graph_kit
 
-from tasuki.firmware_bridge import vectors
 from tasuki.firmware_bridge.compiler import reader
 from tasuki.firmware_bridge.compiler.ir import Graph
+from tasuki.firmware_bridge.emit import vectors
 
 
 def _graph() -> Graph:

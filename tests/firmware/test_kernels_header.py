@@ -9,7 +9,7 @@ import pytest
 from firmware.kernel_kit import FLAGS, Compiler, build, header, includes, kernels, library, sources, structs
 from firmware.test_kernels_products import fc_scratch, matmul_scratch
 
-from tasuki.firmware_bridge.header import RUNTIME
+from tasuki.firmware_bridge.emit.header import RUNTIME
 
 _COMPILERS = ("cc", pytest.param("clang", marks=pytest.mark.boards))
 

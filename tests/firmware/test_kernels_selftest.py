@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from firmware.kernel_kit import build, sources
 
-from tasuki.firmware_bridge.header import RUNTIME
+from tasuki.firmware_bridge.emit.header import RUNTIME
 
 _OK, _SPACE, _SELFTEST = 0, -3, -4
 _SCRATCH: Final = 4096

@@ -5,9 +5,10 @@ import pytest
 from firmware import executor, graph_kit
 from firmware.graph_kit import Builder
 
-from tasuki.firmware_bridge import build, vectors
+from tasuki.firmware_bridge import build
 from tasuki.firmware_bridge.compiler.lower import lower
 from tasuki.firmware_bridge.compiler.reader import read
+from tasuki.firmware_bridge.emit import vectors
 from tasuki.firmware_bridge.semantics.fixed_point import Rounding
 from tasuki.sdk.errors import ModelUnsupported
 

@@ -13,9 +13,9 @@ from firmware.program_kit import ROWS, TILE, WIDTH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasuki.firmware_bridge import header
 from tasuki.firmware_bridge.compiler import kernel_access, plan_check
 from tasuki.firmware_bridge.compiler.program import Loop, Operand, Plan, Program, Step
+from tasuki.firmware_bridge.emit import header
 
 
 def _fails(program: Program, plan: Plan, match: str) -> None:

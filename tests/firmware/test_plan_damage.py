@@ -8,10 +8,11 @@ from firmware import host_kit, random_graphs
 from numpy.typing import NDArray
 
 from tasuki.benchmarks import firmware_models
-from tasuki.firmware_bridge import build, emit, vectors
+from tasuki.firmware_bridge import build
 from tasuki.firmware_bridge.build import Generated
 from tasuki.firmware_bridge.compiler import plan_check
 from tasuki.firmware_bridge.compiler.program import ALIGNMENT, Plan
+from tasuki.firmware_bridge.emit import model_files, vectors
 
 PLANS = 60
 
@@ -38,7 +39,7 @@ def _with_plan(model: Generated, plan: Plan, name: str) -> Generated:
     """`model` as it would be with another plan."""
     program = replace(model.programs[0], name=name)
     golden = vectors.make(model.graphs[0], "tflm", 1, 0)
-    made = emit.write(emit.Model(name, "tflm", model.graphs, [program], [plan], [golden], "damaged"))
+    made = model_files.write(model_files.Model(name, "tflm", model.graphs, [program], [plan], [golden], "damaged"))
     return replace(model, name=name, files=made.files, functions=made.functions)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasuki.firmware_bridge import boards, qemu
-from tasuki.firmware_bridge.qemu import Line
+from tasuki.firmware_bridge.target import boards, qemu
+from tasuki.firmware_bridge.target.qemu import Line
 from tasuki.sdk.errors import BoardSilent
 
 HOST = boards.get("host")

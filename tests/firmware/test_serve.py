@@ -9,7 +9,7 @@ from firmware.serve_kit import Classifying
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasuki.firmware_bridge.image import Image
+from tasuki.firmware_bridge.target.image import Image
 from tasuki.firmware_bridge.text import serial
 from tasuki.firmware_bridge.text.serial import Failed, Labelled
 from tasuki.sdk.errors import BoardSilent

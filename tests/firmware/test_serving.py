@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tasuki.benchmarks import firmware_models
-from tasuki.firmware_bridge import boards, build, elf, figures, serving
-from tasuki.firmware_bridge.image import Image
-from tasuki.firmware_bridge.serving import Said
+from tasuki.firmware_bridge import build
+from tasuki.firmware_bridge.target import boards, elf, figures, serving
+from tasuki.firmware_bridge.target.image import Image
+from tasuki.firmware_bridge.target.serving import Said
 from tasuki.firmware_bridge.text.serial import Failed, Labelled, Written
 from tasuki.sdk.errors import InputError, WrongTask
 

@@ -6,7 +6,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from firmware import graph_kit, host_kit
 
-from tasuki.firmware_bridge import build, vectors
+from tasuki.firmware_bridge import build
+from tasuki.firmware_bridge.emit import vectors
 
 WIDTH = 16
 

@@ -10,7 +10,8 @@ import pytest
 from firmware import serve_kit
 from firmware.serve_kit import Classifying, Writing
 
-from tasuki.firmware_bridge import boards, serving, text
+from tasuki.firmware_bridge import text
+from tasuki.firmware_bridge.target import boards, serving
 from tasuki.firmware_bridge.text import serial
 from tasuki.firmware_bridge.text.serial import Labelled, Written
 from tasuki.sdk import Device

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasuki.firmware_bridge import text
-from tasuki.firmware_bridge.boards import PORTS
 from tasuki.firmware_bridge.build import Generated
-from tasuki.firmware_bridge.image import RUNTIME
+from tasuki.firmware_bridge.target.boards import PORTS
+from tasuki.firmware_bridge.target.image import RUNTIME
+from tasuki.firmware_bridge.target.toolchain import find
 from tasuki.firmware_bridge.text.c_code import number, string
-from tasuki.firmware_bridge.toolchain import find
 from tasuki.sdk import artifact
 from tasuki.sdk.manifest import write
 

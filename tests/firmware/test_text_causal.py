@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from firmware import text_kit
 
-from tasuki.firmware_bridge.header import RUNTIME
+from tasuki.firmware_bridge.emit.header import RUNTIME
 
 OK, ARGUMENT, INDEX, FAILED, FULL, TEXT = 0, -1, -2, -4, -7, -8
 STOP, LENGTH, CONTEXT = range(3)

@@ -6,7 +6,7 @@ import functools
 import pytest
 from firmware import host_kit
 
-from tasuki.firmware_bridge.header import RUNTIME
+from tasuki.firmware_bridge.emit.header import RUNTIME
 
 OK, SPACE, SELFTEST, IO, FULL, TEXT = 0, -3, -4, -5, -7, -8
 LONGEST = 256

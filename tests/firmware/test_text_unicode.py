@@ -8,7 +8,7 @@ import sys
 import pytest
 from firmware.text_kit import compiled
 
-from tasuki.firmware_bridge.image import RUNTIME
+from tasuki.firmware_bridge.target.image import RUNTIME
 from tasuki.firmware_bridge.text import unicode
 
 _POINTS = unicode.points()

@@ -11,9 +11,9 @@ from pathlib import Path
 from firmware import host_kit
 from firmware.kernel_kit import FLAGS, includes
 
-from tasuki.firmware_bridge import boards
 from tasuki.firmware_bridge.build import Generated
-from tasuki.firmware_bridge.header import RUNTIME
+from tasuki.firmware_bridge.emit.header import RUNTIME
+from tasuki.firmware_bridge.target import boards
 
 
 def fresh_folder() -> Path:

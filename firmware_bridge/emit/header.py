@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-RUNTIME: Final = Path(__file__).parent / "runtime"
-PORT: Final = Path(__file__).parent / "ports" / "tsk_port.h"
+RUNTIME: Final = Path(__file__).parents[1] / "runtime"
+PORT: Final = Path(__file__).parents[1] / "ports" / "tsk_port.h"
 _COMMENT: Final = re.compile(r"/\*.*?\*/", re.DOTALL)
 _STRUCT: Final = re.compile(r"typedef struct \{(.*?)\} (tsk_\w+_t);", re.DOTALL)
 _ALIAS: Final = re.compile(r"typedef (tsk_\w+_t) (tsk_\w+_t);")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tasuki.firmware_bridge import boards, elf
-from tasuki.firmware_bridge.toolchain import complaint, find
+from tasuki.firmware_bridge.target import boards, elf
+from tasuki.firmware_bridge.target.toolchain import complaint, find
 from tasuki.sdk.errors import BoardSilent, InputError
 
 PROBES: Final = ("pyocd", "openocd")

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from tasuki.firmware_bridge import naming
-from tasuki.firmware_bridge.c_form import Array, Call, Place, Struct
 from tasuki.firmware_bridge.compiler.ir import Graph, Tensor
 from tasuki.firmware_bridge.compiler.program import Buffer, Loop, Operand, Step
-from tasuki.firmware_bridge.header import Field, Kernel, kernels
-from tasuki.firmware_bridge.literals import C_TYPES, number, shape_text
+from tasuki.firmware_bridge.emit import naming
+from tasuki.firmware_bridge.emit.c_form import Array, Call, Place, Struct
+from tasuki.firmware_bridge.emit.header import Field, Kernel, kernels
+from tasuki.firmware_bridge.emit.literals import C_TYPES, number, shape_text
 from tasuki.sdk.errors import ModelUnsupported
 
 

@@ -6,8 +6,8 @@ What a linker script of one's own gets wrong shows in no error of the linker, bu
 import struct
 from typing import Final
 
-from tasuki.firmware_bridge.boards import Board
-from tasuki.firmware_bridge.elf import Elf
+from tasuki.firmware_bridge.target.boards import Board
+from tasuki.firmware_bridge.target.elf import Elf
 from tasuki.sdk.errors import BuildFailed, ModelTooLarge
 
 START: Final = "tsk_start"

@@ -1,7 +1,7 @@
 """Whether a model fits a board, before anything is compiled."""
 
-from tasuki.firmware_bridge.boards import Board
 from tasuki.firmware_bridge.build import Generated
+from tasuki.firmware_bridge.target.boards import Board
 from tasuki.sdk.errors import ModelTooLarge
 
 

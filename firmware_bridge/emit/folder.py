@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tasuki.firmware_bridge.header import RUNTIME
+from tasuki.firmware_bridge.emit.header import PORT, RUNTIME
 from tasuki.firmware_bridge.semantics.fixed_point import Rounding
 from tasuki.sdk.errors import FirmwareError
 
@@ -22,7 +22,6 @@ _REMADE: Final = ("image/", "build/")
 _DO: Final = "move it, or choose another --out"
 # Files that an error names.
 _NAMED: Final = 3
-_PORT: Final = Path(__file__).parent / "ports" / "tsk_port.h"
 
 
 def runtime_files(rounding: str = "tflm") -> dict[str, bytes]:
@@ -33,7 +32,7 @@ def runtime_files(rounding: str = "tflm") -> dict[str, bytes]:
     if rounding not in ROUNDINGS:
         raise FirmwareError(f"the rounding {rounding!r} is neither of {', '.join(ROUNDINGS)}")
     found = {f"runtime/{path.relative_to(RUNTIME).as_posix()}": path for path in RUNTIME.glob("*/*.[ch]")}
-    found["runtime/include/tsk_port.h"] = _PORT
+    found["runtime/include/tsk_port.h"] = PORT
     files = {name: found[name].read_bytes() for name in sorted(found)}
     files[_CONFIG] = files[_CONFIG].replace(_DEFAULT % b"TFLM", _DEFAULT % rounding.upper().encode())
     return files

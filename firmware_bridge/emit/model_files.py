@@ -12,13 +12,13 @@ from typing import Any, Final
 import jinja2
 import numpy as np
 
-from tasuki.firmware_bridge import c_unit, floating, header, literals, naming, selftest_form
-from tasuki.firmware_bridge.c_form import Call, Function, Parameter, Unit
 from tasuki.firmware_bridge.compiler.ir import Graph
 from tasuki.firmware_bridge.compiler.program import Plan, Program
-from tasuki.firmware_bridge.selftest_form import Case
-from tasuki.firmware_bridge.templating import environment
-from tasuki.firmware_bridge.vectors import Vector
+from tasuki.firmware_bridge.emit import c_unit, floating, header, literals, naming, selftest_form
+from tasuki.firmware_bridge.emit.c_form import Call, Function, Parameter, Unit
+from tasuki.firmware_bridge.emit.selftest_form import Case
+from tasuki.firmware_bridge.emit.templating import environment
+from tasuki.firmware_bridge.emit.vectors import Vector
 
 _WIDTH: Final = 120
 # How many of the largest constants the README names.

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from tasuki.firmware_bridge import elf, placement, stack
-from tasuki.firmware_bridge.boards import PORTS, Board
-from tasuki.firmware_bridge.header import RUNTIME
-from tasuki.firmware_bridge.toolchain import C_FLAGS, STACK_FLAGS, compiler, run
+from tasuki.firmware_bridge.emit.header import RUNTIME
+from tasuki.firmware_bridge.target import elf, placement, stack
+from tasuki.firmware_bridge.target.boards import PORTS, Board
+from tasuki.firmware_bridge.target.toolchain import C_FLAGS, STACK_FLAGS, compiler, run
 from tasuki.sdk.errors import BuildFailed, ModelTooLarge
 
 _JOBS: Final = 2

@@ -6,9 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tasuki.firmware_bridge.c_form import Array, Function
-from tasuki.firmware_bridge.literals import C_TYPES, shape_text
-from tasuki.firmware_bridge.vectors import Vector
+from tasuki.firmware_bridge.emit.c_form import Array, Function
+from tasuki.firmware_bridge.emit.literals import C_TYPES, shape_text
+from tasuki.firmware_bridge.emit.vectors import Vector
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import functools
 import re
 from typing import Final
 
-from tasuki.firmware_bridge.header import PORT, RUNTIME
+from tasuki.firmware_bridge.emit.header import PORT, RUNTIME
 from tasuki.sdk.errors import FirmwareError
 
 MAX_NAME: Final = 40

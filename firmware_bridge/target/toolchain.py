@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tasuki.firmware_bridge.boards import Board
+from tasuki.firmware_bridge.target.boards import Board
 from tasuki.sdk.errors import BuildFailed, ToolMissing
 
 # The standard of all C of this project, at no warning.

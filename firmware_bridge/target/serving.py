@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from tasuki.firmware_bridge import measure, qemu, vectors
 from tasuki.firmware_bridge import text as texts
-from tasuki.firmware_bridge.boards import Board
 from tasuki.firmware_bridge.build import Generated
-from tasuki.firmware_bridge.image import Image
-from tasuki.firmware_bridge.templating import environment
+from tasuki.firmware_bridge.emit import vectors
+from tasuki.firmware_bridge.emit.templating import environment
+from tasuki.firmware_bridge.target import measure, qemu
+from tasuki.firmware_bridge.target.boards import Board
+from tasuki.firmware_bridge.target.image import Image
 from tasuki.firmware_bridge.text import serial
 from tasuki.firmware_bridge.text.serial import Answer, Failed, Labelled, Written
 from tasuki.sdk.errors import WrongTask

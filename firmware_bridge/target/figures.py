@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from tasuki.firmware_bridge.boards import Board
 from tasuki.firmware_bridge.build import Generated
-from tasuki.firmware_bridge.image import Image
+from tasuki.firmware_bridge.target.boards import Board
+from tasuki.firmware_bridge.target.image import Image
 
 # In the order of the table: figure, its name there, and what it is.
 _MEMORY: Final = (

@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tasuki.firmware_bridge import image, qemu
-from tasuki.firmware_bridge.boards import Board
 from tasuki.firmware_bridge.build import Generated
 from tasuki.firmware_bridge.compiler.program import Port
-from tasuki.firmware_bridge.folder import runtime_files
-from tasuki.firmware_bridge.image import Image
-from tasuki.firmware_bridge.templating import environment
+from tasuki.firmware_bridge.emit.folder import runtime_files
+from tasuki.firmware_bridge.emit.templating import environment
+from tasuki.firmware_bridge.target import image, qemu
+from tasuki.firmware_bridge.target.boards import Board
+from tasuki.firmware_bridge.target.image import Image
 from tasuki.sdk.errors import BoardSilent
 
 Arrays = Sequence[NDArray[Any]]

@@ -5,12 +5,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tasuki.firmware_bridge import naming, vectors
-from tasuki.firmware_bridge.c_calls import Calls, Constants, origin
-from tasuki.firmware_bridge.c_form import Block, Function, Parameter, Place, Unit
 from tasuki.firmware_bridge.compiler.ir import Graph
 from tasuki.firmware_bridge.compiler.program import Loop, Plan, Port, Program
-from tasuki.firmware_bridge.literals import C_TYPES, shape_text
+from tasuki.firmware_bridge.emit import naming, vectors
+from tasuki.firmware_bridge.emit.c_calls import Calls, Constants, origin
+from tasuki.firmware_bridge.emit.c_form import Block, Function, Parameter, Place, Unit
+from tasuki.firmware_bridge.emit.literals import C_TYPES, shape_text
 
 
 def unit(

@@ -5,7 +5,7 @@ from typing import Final
 
 import jinja2
 
-TEMPLATES: Final = Path(__file__).parent / "templates"
+TEMPLATES: Final = Path(__file__).parents[1] / "templates"
 
 
 def environment(*folders: str) -> jinja2.Environment:

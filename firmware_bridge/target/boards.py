@@ -22,7 +22,7 @@ from typing import Final
 
 from tasuki.sdk.errors import InputError
 
-PORTS: Final = Path(__file__).parent / "ports"
+PORTS: Final = Path(__file__).parents[1] / "ports"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from tasuki.firmware_bridge.boards import Board
-from tasuki.firmware_bridge.toolchain import find
+from tasuki.firmware_bridge.target.boards import Board
+from tasuki.firmware_bridge.target.toolchain import find
 from tasuki.sdk.errors import BoardSilent, InputError
 
 _CHUNK: Final = 65536

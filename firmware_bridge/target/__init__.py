@@ -1,0 +1,1 @@
+"""What C becomes on a board: image, sizes, stack bound, emulator, flashing, figures."""
