@@ -1,10 +1,12 @@
-"""What `run.py` is told, and the student that it takes where no artifact is named."""
+"""What `run.py` is told, what it runs, and the student that it takes where no artifact is named."""
 
 import argparse
 from pathlib import Path
 
 from tasuki.firmware_bridge.target import boards
 from tasuki.sdk.errors import MissingExtra
+
+MAIN = Path(__file__).parent / "main.c"
 
 
 def read() -> argparse.Namespace:

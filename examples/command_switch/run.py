@@ -11,14 +11,14 @@ from tasuki.firmware_bridge.target import measure, qemu, serving
 from tasuki.firmware_bridge.text import serial
 from tasuki.sdk.errors import TasukiError
 
-MAIN = Path(__file__).parent / "main.c"
-
 
 def main() -> None:
     asked = options.read()
     model = build.generate(asked.artifact, learned=text.learned(asked.artifact, asked.state) if asked.state else None)
     with tempfile.TemporaryDirectory() as folder:
-        image = measure.link(model, asked.board, MAIN.read_bytes(), Path(folder) / f"switch-{asked.board.name}.elf")
+        image = measure.link(
+            model, asked.board, options.MAIN.read_bytes(), Path(folder) / f"switch-{asked.board.name}.elf"
+        )
         if asked.board.folder:  # a board of one's own, which no emulator has
             Path(image.path.name).write_bytes(image.path.read_bytes())
             print(f"{image.path.name}: `tasuki firmware flash` writes it to the board; speak to its serial line")
