@@ -10,7 +10,7 @@ MAIN = Path(__file__).parent / "main.c"
 
 
 def read() -> argparse.Namespace:
-    """The options, with the board and the artifact that they name. Raises InputError, MissingExtra."""
+    """The options, with board and artifact that they name, and the image's name. Raises InputError, MissingExtra."""
     parser = argparse.ArgumentParser(description="A smart-home command over the serial line, a switch, the answer back")
     parser.add_argument("texts", nargs="*", default=["turn on the kitchen light"], help="what the switch is told")
     parser.add_argument("--artifact", type=Path, help="with the labels turn_on and turn_off; else the demo's student")
@@ -18,6 +18,7 @@ def read() -> argparse.Namespace:
     parser.add_argument("--board", default="mps2-an386", help="of `tasuki firmware boards`, or the folder of your own")
     asked = parser.parse_args()
     asked.board = boards.get(asked.board)
+    asked.image = f"switch-{asked.board.name}.elf"
     asked.artifact = asked.artifact or demo()
     return asked
 

@@ -16,12 +16,10 @@ def main() -> None:
     asked = options.read()
     model = build.generate(asked.artifact, learned=text.learned(asked.artifact, asked.state) if asked.state else None)
     with tempfile.TemporaryDirectory() as folder:
-        image = measure.link(
-            model, asked.board, options.MAIN.read_bytes(), Path(folder) / f"switch-{asked.board.name}.elf"
-        )
+        image = measure.link(model, asked.board, options.MAIN.read_bytes(), Path(folder) / asked.image)
         if asked.board.folder:  # a board of one's own, which no emulator has
-            Path(image.path.name).write_bytes(image.path.read_bytes())
-            print(f"{image.path.name}: `tasuki firmware flash` writes it to the board; speak to its serial line")
+            Path(asked.image).write_bytes(image.path.read_bytes())
+            print(f"{asked.image}: `tasuki firmware flash` writes it to the board; speak to its serial line")
             return
         with qemu.running(asked.board, image.path) as line:
             serial.greet(line)
