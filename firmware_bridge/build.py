@@ -87,7 +87,7 @@ def generate(
     facts = {
         "made_by": "tasuki", "version": version("tasuki"), "name": name, "rounding": chosen,
         "source_sha256": hashlib.sha256(data).hexdigest(), "arena_bytes": arena, "model_bytes": made.model_bytes,
-        "table_bytes": made.table_bytes, "tflite_bytes": len(bare),
+        "compiler_table_bytes": made.table_bytes, "tflite_bytes": len(bare),
         **{f"{what}_bytes": size for what, size in said.sizes}, **({"adapter": adapter} if adapter else {}),
     }  # fmt: skip
     files = {**made.files, **said.files, FACTS: json.dumps(facts, indent=2, sort_keys=True).encode() + b"\n"}
