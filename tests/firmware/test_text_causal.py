@@ -114,26 +114,26 @@ class Model:
     fails_at: int = -1
 
     def __post_init__(self) -> None:
-        self.library = _library()
-        (ctypes.c_uint8 * PLACES).in_dll(self.library, "follows")[:] = self.follows
-        ctypes.c_int32.in_dll(self.library, "fails_at").value = self.fails_at
-        self.library.begin(self.start)
+        self.code = _library()
+        (ctypes.c_uint8 * PLACES).in_dll(self.code, "follows")[:] = self.follows
+        ctypes.c_int32.in_dll(self.code, "fails_at").value = self.fails_at
+        self.code.begin(self.start)
 
     def write(self, prompt: bytes, most: int = 99, absent: int = 0) -> tuple[int, bytes, int, int]:
         """Status, text, number of tokens, and why it ended."""
         written = (ctypes.c_int32 * 2)(-1, -1)
-        status = self.library.generate(prompt, ctypes.c_size_t(len(prompt)), most, written, absent)
+        status = self.code.generate(prompt, ctypes.c_size_t(len(prompt)), most, written, absent)
         return status, self.said, written[0], written[1]
 
     @property
     def said(self) -> bytes:
         """The text so far."""
-        size = ctypes.c_size_t.in_dll(self.library, "said_bytes").value
-        return bytes((ctypes.c_char * 256).in_dll(self.library, "said")[:size])
+        size = ctypes.c_size_t.in_dll(self.code, "said_bytes").value
+        return bytes((ctypes.c_char * 256).in_dll(self.code, "said")[:size])
 
     def cache(self) -> list[list[list[int]]]:
         """By cache and head, and by place: what is kept."""
-        flat = self.library.cached()[: 4 * PLACES * 3]
+        flat = self.code.cached()[: 4 * PLACES * 3]
         rows: list[Sequence[int]] = [flat[at : at + 3] for at in range(0, len(flat), 3)]
         return [[list(row) for row in rows[head * PLACES :][:PLACES]] for head in range(4)]
 
@@ -178,18 +178,18 @@ def test_a_model_that_fails_has_not_read_the_token() -> None:
     assert Model(fails_at=0).write(b"xx")[:2] == (FAILED, b"")
     assert Model(fails_at=2).write(b"xx")[:2] == (FAILED, b"b")
     model = Model(fails_at=1)
-    assert [model.library.advance(5), model.library.advance(6)] == [OK, FAILED]
-    assert model.library.position() == 1
+    assert [model.code.advance(5), model.code.advance(6)] == [OK, FAILED]
+    assert model.code.position() == 1
     assert [head[1] for head in model.cache()] == [[0, 0, 0]] * 4
 
 
 def test_tokens_are_checked_and_kept_in_their_place_by_head() -> None:
     model = Model()
     for token in (-1, 255):
-        assert model.library.advance(token) == INDEX
-    assert model.library.position() == 0
-    assert [model.library.advance(10 * place) for place in range(PLACES)] == [OK] * PLACES
-    assert model.library.advance(1) == FULL
+        assert model.code.advance(token) == INDEX
+    assert model.code.position() == 0
+    assert [model.code.advance(10 * place) for place in range(PLACES)] == [OK] * PLACES
+    assert model.code.advance(1) == FULL
     wanted = [[[10 * place + 3 * head + n for n in range(3)] for place in range(PLACES)] for head in range(4)]
     assert model.cache() == wanted
     assert Model().cache() == [[[0] * 3] * PLACES] * 4

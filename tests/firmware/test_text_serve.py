@@ -96,19 +96,19 @@ class Port:
     """The line: `asked` comes in pieces of `chunk` bytes, and nothing more is taken after `most`."""
 
     def __init__(self, asked: bytes = b"", chunk: int = 64, now: int = 0, most: int = 4096, line: int = OK) -> None:
-        self.library = _library()
+        self.code = _library()
         numbers = {"said_bytes": 0, "asked_at": 0, "asked_bytes": len(asked), "chunk": chunk, "said_most": most}
         for name, value in numbers.items():
-            ctypes.c_size_t.in_dll(self.library, name).value = value
-        ctypes.c_uint32.in_dll(self.library, "now").value = now
-        ctypes.c_int.in_dll(self.library, "line_status").value = line
-        (ctypes.c_char * 4096).in_dll(self.library, "asked")[: len(asked)] = asked
+            ctypes.c_size_t.in_dll(self.code, name).value = value
+        ctypes.c_uint32.in_dll(self.code, "now").value = now
+        ctypes.c_int.in_dll(self.code, "line_status").value = line
+        (ctypes.c_char * 4096).in_dll(self.code, "asked")[: len(asked)] = asked
 
     @property
     def said(self) -> bytes:
         """All that was written."""
-        size = ctypes.c_size_t.in_dll(self.library, "said_bytes").value
-        return bytes((ctypes.c_char * 4096).in_dll(self.library, "said")[:size])
+        size = ctypes.c_size_t.in_dll(self.code, "said_bytes").value
+        return bytes((ctypes.c_char * 4096).in_dll(self.code, "said")[:size])
 
 
 @pytest.mark.parametrize(
@@ -117,19 +117,19 @@ class Port:
 )
 def test_an_answer_has_four_digits_and_the_time_since_it_was_asked(confidence: float, said: bytes) -> None:
     port = Port(now=1234)
-    assert port.library.answer(ctypes.c_float(confidence), 1, 1000) == OK
+    assert port.code.answer(ctypes.c_float(confidence), 1, 1000) == OK
     assert port.said == b"sure\tturn on\t" + said + b"\t234\n"
 
 
 def test_time_wraps() -> None:
     port = Port(now=5)
-    assert port.library.answer(ctypes.c_float(0.5), 0, 2**32 - 5) == OK
+    assert port.code.answer(ctypes.c_float(0.5), 0, 2**32 - 5) == OK
     assert port.said == b"unsure\tturn on\t0.5000\t10\n"
 
 
 def test_what_could_be_mistaken_is_escaped() -> None:
     port = Port()
-    assert port.library.text(bytes(range(256)), ctypes.c_size_t(256), 1, 0, 0, 0) == OK
+    assert port.code.text(bytes(range(256)), ctypes.c_size_t(256), 1, 0, 0, 0) == OK
     line = port.said.split(b"\n")[0]
     short = {ord("\\"): b"\\\\", ord("\n"): b"\\n", ord("\r"): b"\\r", ord("\t"): b"\\t"}
     plain = {*range(32, 127), *range(128, 256)}
@@ -141,25 +141,25 @@ def test_what_could_be_mistaken_is_escaped() -> None:
 def test_a_text_has_one_beginning_and_one_end(ending: int, word: str) -> None:
     port = Port(now=90)
     for parts in (0, 3):
-        assert port.library.text(b"ab", ctypes.c_size_t(2), parts, 20, ending, 50) == OK
+        assert port.code.text(b"ab", ctypes.c_size_t(2), parts, 20, ending, 50) == OK
     end = f"done\t{word}\t20\t40\n".encode()
     assert port.said == b"text\t\n" + end + b"text\tababab\n" + end
 
 
 def test_a_text_that_fails_ends_its_line_if_it_has_begun() -> None:
     port = Port()
-    assert port.library.failed(0, FULL) == FULL
+    assert port.code.failed(0, FULL) == FULL
     assert port.said == b""
-    assert port.library.failed(1, FULL) == FULL
+    assert port.code.failed(1, FULL) == FULL
     assert port.said == b"text\ta\n"
-    assert Port(most=6).library.failed(1, FULL) == IO
+    assert Port(most=6).code.failed(1, FULL) == IO
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 def test_lines_end_with_a_line_feed_and_keep_all_but_one_return(chunk: int) -> None:
     most = b"x" * LONGEST
     port = Port(b"on\noff\r\n\n\r\n\r\r\n" + most + b"\n" + most[1:] + b"\r\n" + most + b"\r\nno end", chunk)
-    assert port.library.serve() == IO
+    assert port.code.serve() == IO
     answered = [b"<on>", b"<off>", b"<>", b"<>", b"<\r>", b"<" + most + b">", b"<" + most[1:] + b">", b"error\tlong"]
     assert port.said == b"".join(line + b"\n" for line in [b"ready\tlamp", *answered])
 
@@ -167,7 +167,7 @@ def test_lines_end_with_a_line_feed_and_keep_all_but_one_return(chunk: int) -> N
 @pytest.mark.parametrize("size", [LONGEST + 1, LONGEST + 2, 3 * LONGEST])
 def test_a_line_that_is_too_long_is_one_error(size: int) -> None:
     port = Port(b"x" * size + b"\non\n")
-    assert port.library.serve() == IO
+    assert port.code.serve() == IO
     assert port.said == b"ready\tlamp\nerror\tlong\n<on>\n"
 
 
@@ -177,14 +177,14 @@ def test_a_line_that_is_too_long_is_one_error(size: int) -> None:
 )
 def test_what_goes_wrong_with_a_line_is_named_and_the_next_is_answered(status: int, word: str) -> None:
     port = Port(b"on\noff\n", line=status)
-    assert port.library.serve() == IO
+    assert port.code.serve() == IO
     assert port.said == b"ready\tlamp\n" + 2 * f"error\t{word}\n".encode()
 
 
 def test_a_line_that_fails_ends_it() -> None:
     port = Port(b"on\noff\n", line=IO)
-    assert port.library.serve() == IO
+    assert port.code.serve() == IO
     assert port.said == b"ready\tlamp\n"
     port = Port(b"on\noff\n", most=5)
-    assert port.library.serve() == IO
+    assert port.code.serve() == IO
     assert port.said == b""
