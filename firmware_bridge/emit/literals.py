@@ -49,11 +49,6 @@ def lines(data: NDArray[Any], width: int = 115) -> list[str]:
     """The values of an array as C, in lines of up to `width` columns and a comma."""
     data = data.ravel()
     kind = C_TYPES[data.dtype]
-    if kind in ("float", "double"):
-        words = [exact(value, kind) for value in data.tolist()]
-    elif kind == "int64_t":
-        words = [_int64(value) for value in data.tolist()]
-    else:
-        words = [str(int(value)) for value in data.tolist()]
+    words = [number(value, kind) for value in data.tolist()]
     each = max(1, (width + 1) // (max(map(len, words)) + 1))
     return [",".join(words[start : start + each]) + "," for start in range(0, len(words), each)]

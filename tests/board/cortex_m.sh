@@ -2,7 +2,7 @@
 # What Cortex-M images are compiled, checked and run with: Debian's packages, of which root gets those that are missing.
 set -euo pipefail
 missing=()
-for tool in arm-none-eabi-gcc:gcc-arm-none-eabi qemu-system-arm:qemu-system-arm gcc:gcc clang:clang \
+for tool in arm-none-eabi-gcc:gcc-arm-none-eabi qemu-system-arm:qemu-system-arm gcc:gcc g++:g++ clang:clang \
     clang-tidy:clang-tidy cmake:cmake make:make; do
     command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
 done

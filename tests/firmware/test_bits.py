@@ -90,6 +90,7 @@ def test_an_operator_that_only_litert_has() -> None:
     _check([g.build()], "single", 4)
 
 
+@pytest.mark.boards
 def test_clang_gives_the_same_bits() -> None:
     data = firmware_models.layernorm(3, firmware_models.SMALL)
     model = build.generate(data, "m")

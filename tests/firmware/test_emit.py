@@ -20,6 +20,8 @@ from tasuki.firmware_bridge.emit import c_unit, header, literals, model_files, n
 from tasuki.firmware_bridge.emit.vectors import Vector
 from tasuki.sdk.errors import FirmwareError, ModelUnsupported
 
+# The host's own compiler; clang and g++ come with the tools for the boards.
+COMPILERS = ("cc", pytest.param("clang", marks=pytest.mark.boards))
 X = np.arange(96, dtype=np.int8).reshape(8, 12)
 HOSTILE = (
     "*/ int x = 1; /*", "??/", "a\\", "int", "serving_default_ids:0", "", "  ", "1st", "exp", "y0", "linux", "\n#error",
@@ -69,7 +71,7 @@ def test_bad_arguments_are_refused() -> None:
         assert call(ctypes.c_void_p(arena + shift), x, y) == -1
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("compiler", COMPILERS)
 def test_names_of_a_hostile_model_are_harmless(compiler: str) -> None:
     """Names that are keywords, macros or built-in functions, or would end a comment, as each kind of name."""
     program = kit.program()
@@ -138,7 +140,7 @@ def test_long_names_keep_what_tells_them_apart() -> None:
     assert keras == "data_1_2_add_2_88_mean_weight_multiplier"
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("compiler", COMPILERS)
 def test_it_compiles_without_the_self_test(compiler: str) -> None:
     library = host_kit.shared_library([_small()], ("-O1", "-fPIC", "-DTSK_SELFTEST=0"), compiler)
     assert not hasattr(ctypes.CDLL(str(library.path)), "tsk_small_selftest")
@@ -149,6 +151,7 @@ def test_the_wrong_rounding_does_not_compile() -> None:
         host_kit.compile_c(_small().files, "shared", rounding="single")
 
 
+@pytest.mark.boards
 def test_the_header_is_also_one_of_cpp(tmp_path: Path) -> None:
     (tmp_path / "small.h").write_bytes(_small().files["small.h"])
     subprocess.run(
@@ -158,6 +161,7 @@ def test_the_header_is_also_one_of_cpp(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.boards
 @pytest.mark.parametrize("standard", ["c++11", "c++14", "c++17"])
 def test_scales_are_exact_in_cpp(standard: str, tmp_path: Path) -> None:
     """Numbers of the header in an array, as a program of C++ has them."""
