@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from firmware import graph_kit
+from firmware.folder_kit import tree
 
 from tasuki.benchmarks import firmware_models
 from tasuki.converter import pack
@@ -32,10 +33,6 @@ from tasuki.sdk.errors import (
 )
 
 DATA = firmware_models.dyt(0, firmware_models.SMALL)
-
-
-def _tree(path: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
 def test_a_bare_model_needs_no_manifest() -> None:
@@ -183,7 +180,7 @@ def test_every_plan_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, tiny_artifact: Path) -> None:
     for name in ("one", "two"):
         build.write(build.generate(tiny_artifact).files, tmp_path / name)
-    assert _tree(tmp_path / "one") == _tree(tmp_path / "two")
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
     assert build.generate(tiny_artifact).files == build.generate(tiny_artifact.read_bytes()).files
 
 

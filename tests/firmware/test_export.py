@@ -7,6 +7,7 @@ from pathlib import Path
 
 import causal_kit
 import pytest
+from firmware.folder_kit import tree
 
 from tasuki.benchmarks import firmware_models
 from tasuki.firmware_bridge import build
@@ -51,14 +52,10 @@ def each(request: pytest.FixtureRequest, model: Generated, causal: Generated, ti
     return made.get(request.param) or build.generate(tiny_artifact, "lamp")
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_layout(model: Generated, layout: str, tmp_path: Path) -> None:
     said = export(model, layout, tmp_path / "out", compiled=False)
-    found = contents(tmp_path / "out")
+    found = tree(tmp_path / "out")
     assert set(ASKED[layout]) <= set(found)
     assert said == "It was not compiled."
     assert said in found["README.md"].decode()
@@ -67,7 +64,7 @@ def test_the_layout(model: Generated, layout: str, tmp_path: Path) -> None:
         assert str(tmp_path).encode() not in content, name
     # The same again has the same bytes, in the place of the first.
     export(model, layout, tmp_path / "out", compiled=False)
-    assert contents(tmp_path / "out") == found
+    assert tree(tmp_path / "out") == found
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "arduino"])
@@ -187,7 +184,7 @@ def test_a_folder_of_somebody_else_is_left_alone(model: Generated, tmp_path: Pat
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FirmwareError, match="was not made by"):
         export(model, "cmake", tmp_path, compiled=False)
-    assert contents(tmp_path) == {"notes.txt": b"mine"}
+    assert tree(tmp_path) == {"notes.txt": b"mine"}
 
 
 def test_without_a_compiler_nothing_is_written(

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from firmware.folder_kit import tree
 
 from tasuki.benchmarks import firmware_models
 from tasuki.firmware_bridge import build
@@ -14,10 +15,6 @@ from tasuki.firmware_bridge.emit import folder
 from tasuki.sdk.errors import FirmwareError
 
 DATA = firmware_models.dyt(0, firmware_models.SMALL)
-
-
-def _tree(path: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
 def test_the_folder_makes_a_library_by_itself(tmp_path: Path) -> None:
@@ -46,7 +43,7 @@ def test_a_folder_of_ours_is_replaced_whole(tmp_path: Path) -> None:
     assert (facts["name"], facts["made_by"]) == ("bulb", "tasuki")
     assert facts["layout"] == "build"
     assert facts["files"] == {
-        name: hashlib.sha256(content).hexdigest() for name, content in _tree(out).items() if name != "firmware.json"
+        name: hashlib.sha256(content).hexdigest() for name, content in tree(out).items() if name != "firmware.json"
     }
     assert list(facts["files"]) == sorted(facts["files"])
     assert not {"build", "image"} & {path.name for path in out.iterdir()}
@@ -56,11 +53,11 @@ def test_a_file_that_somebody_added_is_never_lost(tmp_path: Path) -> None:
     out = tmp_path / "lamp"
     build.write(build.generate(DATA, "lamp").files, out)
     (out / "runtime" / "notes.txt").write_bytes(b"precious")
-    before = _tree(tmp_path)
+    before = tree(tmp_path)
     wanted = r"lamp would lose runtime/notes.txt \(not Tasuki's\): move it, or choose another --out"
     with pytest.raises(FirmwareError, match=wanted):
         build.write(build.generate(DATA, "bulb").files, out)
-    assert _tree(tmp_path) == before
+    assert tree(tmp_path) == before
 
 
 def test_a_file_that_somebody_changed_is_never_lost(tmp_path: Path) -> None:
@@ -73,13 +70,13 @@ def test_a_file_that_somebody_changed_is_never_lost(tmp_path: Path) -> None:
     for name in ("Makefile", "README.md", "lamp.c", "lamp.h"):
         (out / name).write_bytes((out / name).read_bytes() + b"\n")
     (out / "vendor.a").write_bytes(b"precious")
-    before = _tree(tmp_path)
+    before = tree(tmp_path)
     changed = (
         r"Makefile \(changed\), README.md \(changed\), lamp.c \(changed\) and 2 more: move it, or choose another --out"
     )
     with pytest.raises(FirmwareError, match=f"lamp would lose {changed}"):
         build.write(files, out)
-    assert _tree(tmp_path) == before
+    assert tree(tmp_path) == before
 
 
 def test_a_link_in_the_place_of_a_file_is_never_lost(tmp_path: Path) -> None:
@@ -96,10 +93,10 @@ def test_a_link_in_the_place_of_a_file_is_never_lost(tmp_path: Path) -> None:
 def test_a_folder_of_another_layout_is_never_replaced(tmp_path: Path) -> None:
     files = build.generate(DATA, "lamp").files
     folder.place(files, tmp_path, "cmake")
-    before = _tree(tmp_path)
+    before = tree(tmp_path)
     with pytest.raises(FirmwareError, match="has the layout 'cmake', not 'build': move it, or choose another --out"):
         build.write(files, tmp_path)
-    assert _tree(tmp_path) == before
+    assert tree(tmp_path) == before
 
 
 def test_of_a_link_the_folder_that_it_leads_to_is_meant(tmp_path: Path) -> None:
@@ -150,10 +147,10 @@ def test_what_tasuki_did_not_make_is_never_replaced(tmp_path: Path, there: str) 
         }
         if there in said:
             (out / "firmware.json").write_bytes(said[there])
-    before = _tree(tmp_path)
+    before = tree(tmp_path)
     with pytest.raises(FirmwareError, match="was not made by `tasuki firmware`"):
         build.write(build.generate(DATA).files, out)
-    assert _tree(tmp_path) == before
+    assert tree(tmp_path) == before
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
@@ -166,7 +163,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, step: int, monkeypatch:
     """The disk fails at every step: while writing, when the old folder moves away, when the new one comes."""
     out = tmp_path / "lamp"
     build.write(build.generate(DATA, "lamp").files, out)
-    before = _tree(tmp_path)
+    before = tree(tmp_path)
     left = [3 if step == 0 else 10**6]
     moves = [10**6 if step in (0, 3) else step - 1]
     write_bytes, rename = Path.write_bytes, Path.rename
@@ -190,7 +187,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, step: int, monkeypatch:
     with pytest.raises(FirmwareError, match="can't be written: (No space|Input/output|Read-only)"):
         build.write(build.generate(DATA, "bulb").files, out)
     monkeypatch.undo()
-    assert _tree(tmp_path) == before
+    assert tree(tmp_path) == before
     assert [p.name for p in tmp_path.iterdir()] == ["lamp"]
 
 
